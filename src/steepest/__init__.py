@@ -1,0 +1,118 @@
+"""Learning is variational flow under a chosen geometry and stochastic structure.
+
+Pick a state, a functional, a geometry and a noise; get the flow, its run and its audit:
+
+    >>> import jax, jax.numpy as jnp, steepest as st
+    >>> flow = st.Flow(st.Energy(lambda x: 0.5 * jnp.sum(x**2)), st.Euclidean(), st.Thermal(1.0))
+    >>> chains = st.Particles.normal(jax.random.key(0), 1000, like=jnp.zeros(2))
+    >>> run = st.solve(flow, chains, scheme=st.Euler(0.01), time=5.0, key=jax.random.key(1))
+    >>> print(run.audit())  # doctest: +SKIP
+
+Names are loaded when first used, so that `import steepest` is fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .__about__ import __version__ as __version__
+
+_HOME = {
+    "states": ["Particles", "Phase"],
+    "functionals": [
+        "EmpiricalRisk",
+        "Energy",
+        "ExpectedEnergy",
+        "FreeEnergy",
+        "Hamiltonian",
+        "KL",
+        "NegativeEntropy",
+    ],
+    "geometries": [
+        "Euclidean",
+        "Friction",
+        "Hyperbolic",
+        "Riemannian",
+        "Sphere",
+        "Stiefel",
+        "SymmetricPositiveDefinite",
+        "Symplectic",
+        "Wasserstein",
+    ],
+    "noise": ["Diffusion", "Minibatch", "Thermal"],
+    "flow": ["Flow"],
+    "schemes": [
+        "BAOAB",
+        "Composition",
+        "Euler",
+        "Leapfrog",
+        "Metropolis",
+        "MinimizingMovement",
+        "OBABO",
+        "RungeKutta",
+        "Splitting",
+    ],
+    "driver": ["solve"],
+    "trajectory": ["Trajectory"],
+    "ledger": ["Ledger"],
+    "audit": ["Audit", "Check"],
+    "errors": ["ArgumentError", "Diverged", "NotConverged", "SteepestError"],
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'steepest' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+if TYPE_CHECKING:
+    from .audit import Audit as Audit
+    from .audit import Check as Check
+    from .errors import ArgumentError as ArgumentError
+    from .errors import Diverged as Diverged
+    from .errors import NotConverged as NotConverged
+    from .errors import SteepestError as SteepestError
+    from .flow import Flow as Flow
+    from .functionals import KL as KL
+    from .functionals import EmpiricalRisk as EmpiricalRisk
+    from .functionals import Energy as Energy
+    from .functionals import ExpectedEnergy as ExpectedEnergy
+    from .functionals import FreeEnergy as FreeEnergy
+    from .functionals import Hamiltonian as Hamiltonian
+    from .functionals import NegativeEntropy as NegativeEntropy
+    from .geometries import Euclidean as Euclidean
+    from .geometries import Friction as Friction
+    from .geometries import Hyperbolic as Hyperbolic
+    from .geometries import Riemannian as Riemannian
+    from .geometries import Sphere as Sphere
+    from .geometries import Stiefel as Stiefel
+    from .geometries import SymmetricPositiveDefinite as SymmetricPositiveDefinite
+    from .geometries import Symplectic as Symplectic
+    from .geometries import Wasserstein as Wasserstein
+    from .ledger import Ledger as Ledger
+    from .noise import Diffusion as Diffusion
+    from .noise import Minibatch as Minibatch
+    from .noise import Thermal as Thermal
+    from .schemes import BAOAB as BAOAB
+    from .schemes import OBABO as OBABO
+    from .schemes import Composition as Composition
+    from .schemes import Euler as Euler
+    from .schemes import Leapfrog as Leapfrog
+    from .schemes import Metropolis as Metropolis
+    from .schemes import MinimizingMovement as MinimizingMovement
+    from .schemes import RungeKutta as RungeKutta
+    from .schemes import Splitting as Splitting
+    from .driver import solve as solve
+    from .states import Particles as Particles
+    from .states import Phase as Phase
+    from .trajectory import Trajectory as Trajectory

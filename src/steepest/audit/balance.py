@@ -1,0 +1,183 @@
+"""Does the ledger close, and at the order of the scheme? (eq. 29, 31, 34-37, 40)
+
+The tolerance of the balance is not chosen but measured: the scheme takes one step, alone, from a
+few saved states at step, step/4 and step/16, and its defect F+ - F - work + dissipated is extrapolated
+over the run. A flow that is wrong (a gradient of the wrong sign, a rate that is not <dF, K dF>) has
+a defect that does not vanish at the order of the scheme, whatever its size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..ledger import work_of_step
+from ..random import Randomness
+from ..schemes import Euler, Metropolis
+from .context import Context
+from .report import Check
+
+SAMPLES = 6
+NEGLIGIBLE = 1e-3
+
+
+@dataclasses.dataclass
+class Defects:
+    """Of single steps: mean and root mean square over points, a column for each step size."""
+
+    times: np.ndarray
+    mean: np.ndarray
+    rms: np.ndarray
+    exchanged: np.ndarray
+
+
+def balance_checks(context: Context) -> list[Check]:
+    """The checks of F against what was dissipated, for the kind of flow at hand."""
+    if not context.trajectory.balanced:
+        return [Check.undecided("balance", 'the run kept ledger="saves": nothing was accumulated')]
+    if context.flow.subsamples:
+        return [Check.undecided("balance", "the gradient is subsampled, so heat is not defined")]
+    if isinstance(context.scheme, Metropolis) and context.explicit:
+        return [Check.undecided("balance", "a Metropolis step is heat as a whole: nothing to close")]
+    name = "heat balance" if context.flow.noisy else "energy-dissipation balance"
+    if not any(part.geometry.dissipative for part in context.flow.parts):
+        name = "energy conservation"
+    closure = np.abs(context.ledger.closure)
+    residual = float(closure.max())
+    if context.adaptive:
+        rtol, atol = float(context.scheme.rtol), float(context.scheme.atol)
+        tolerance = 10 * context.steps * (rtol * context.scale + atol) + context.roundoff
+        why = "10 (atol + rtol |F|) for every ledger interval"
+        checks = [Check.compare(name, residual, tolerance, why)]
+    else:
+        defects = measure(context)
+        tolerance = expected(context, defects) + context.roundoff
+        why = f"F(0) - F(t) against what was exchanged, at step {context.step:g}"
+        checks = [Check.compare(name, residual, tolerance, why), order_check(context, defects)]
+    checks += descent_checks(context, tolerance)
+    return checks
+
+
+def descent_checks(context: Context, tolerance: float) -> list[Check]:
+    """Monotone descent, De Giorgi's inequality, and no trend where F is conserved."""
+    ledger, checks = context.ledger, []
+    dissipative = any(part.geometry.dissipative for part in context.flow.parts)
+    if not dissipative and not context.flow.noisy and not context.flow.time_dependent:
+        checks.append(_trend(context))
+    if dissipative and not context.flow.noisy and not context.flow.time_dependent:
+        rise = float(max(np.max(np.diff(ledger.functional)), 0.0))
+        slack = 10 * context.epsilon * context.scale
+        kinetic = any(part.geometry.kinetic for part in context.flow.parts)
+        if kinetic or context.adaptive:
+            slack += tolerance  # H itself oscillates by the scheme's own error
+        checks.append(Check.compare("monotone descent", rise, slack, "largest rise between saves"))
+    if ledger.violation is not None:
+        worst = float(max(np.max(ledger.violation), 0.0))
+        slack = 10 * context.epsilon * context.scale
+        why = "F(x+) + cost/step - F(x) at every step"
+        checks.append(Check.compare("De Giorgi inequality", worst, slack, why))
+    return checks
+
+
+def _trend(context: Context) -> Check:
+    """Slope of the energy over the run against four of its standard errors, by block means."""
+    energy = np.asarray(context.ledger.functional, float)
+    times = np.asarray(context.trajectory.times, float)
+    count = min(20, len(energy))
+    if count < 8:
+        return Check.undecided("energy drift", "fewer than 8 saves show no trend")
+    y = np.array([piece.mean() for piece in np.array_split(energy, count)])
+    t = np.array([piece.mean() for piece in np.array_split(times, count)])
+    t = (t - t.mean()) / (t[-1] - t[0])
+    slope = float(np.sum(t * y) / np.sum(t**2))
+    rest = y - y.mean() - slope * t
+    error = float(np.sqrt(np.sum(rest**2) / (count - 2) / np.sum(t**2)))
+    # A random walk of rounding errors, one a step, has a trend of its own.
+    tolerance = 4 * error + 10 * context.epsilon * np.sqrt(context.steps) * context.scale
+    return Check.compare("energy drift", abs(slope), tolerance, "linear trend over the run")
+
+
+def order_check(context: Context, defects: Defects) -> Check:
+    """The exponent of the one-step defect between step/4 and step/16."""
+    noisy_path = context.flow.noisy and isinstance(context.inner_scheme, Euler)
+    # Trapezoidal heat along a rough path errs by the cube of a displacement of order sqrt(step).
+    expected_exponent = 1.5 if noisy_path else context.scheme.order + 1.0
+    middle, fine = (float(np.sqrt(np.mean(defects.rms[:, i] ** 2))) for i in (1, 2))
+    exchanged = float(np.sqrt(np.mean(defects.exchanged[:, 2] ** 2)))
+    name = "order of the balance"
+    # The functional's own rounding bounds what a one-step defect can show.
+    floor = 200 * context.epsilon * context.scale
+    if middle <= floor:
+        return Check.compare(name, 0.0, 0.5, "the defect of a step is at round-off")
+    if fine <= NEGLIGIBLE * exchanged and exchanged > 0:
+        why = f"defect {fine / exchanged:.1e} of what a step of {context.step / 16:.2g} exchanges"
+        return Check.compare(name, 0.0, 0.5, why)
+    exponent = float(np.log(middle / fine) / np.log(4.0)) if fine > 0 else np.inf
+    why = f"defect ~ step^{exponent:.2f}, theory {expected_exponent:g}"
+    return Check.compare(name, max(expected_exponent - exponent, 0.0), 0.5, why)
+
+
+def expected(context: Context, defects: Defects) -> float:
+    """The bound on the closure that the measured one-step defects allow.
+
+    Three times the sum of the mean defects over the run (trapezoidal in time between the samples),
+    plus five standard deviations of the sum of their independent parts.
+    """
+    span = float(context.trajectory.times[-1] - context.trajectory.times[0])
+    weights = np.abs(defects.mean[:, 0])
+    if len(weights) > 1:
+        steady = float(np.trapezoid(weights, defects.times)) / context.step
+    else:
+        steady = float(weights[0]) * span / context.step
+    spread = 0.0
+    if context.flow.noisy:
+        rms = float(np.sqrt(np.mean(defects.rms[:, 0] ** 2)))
+        chains = context.trajectory.chains
+        # Defects of neighbouring steps are correlated over a momentum's life, hence the 5.
+        spread = 5 * rms * np.sqrt(context.steps / chains)
+    return 3 * steady + spread
+
+
+def measure(context: Context) -> Defects:
+    """One step from a few saved states at three step sizes."""
+    index = np.unique(np.linspace(0, len(context.trajectory) - 1, SAMPLES).astype(int))
+    times = np.asarray(context.trajectory.times, float)[index]
+    columns = []
+    for i, time in zip(index, times, strict=True):
+        state = context.trajectory.at(int(i))
+        row = [
+            _one_step(
+                context.flow,
+                context.scheme,
+                state,
+                jnp.asarray(time),
+                jnp.asarray(context.step / ratio),
+                Randomness.from_key(jax.random.key(int(i))),
+            )
+            for ratio in (1, 4, 16)
+        ]
+        columns.append(row)
+    table = np.asarray(columns, float)  # (samples, step sizes, three numbers)
+    return Defects(times, table[..., 0], table[..., 1], table[..., 2])
+
+
+@eqx.filter_jit
+def _one_step(
+    flow: Any, scheme: Any, state: Any, time: Any, step: Any, randomness: Randomness
+) -> tuple[Any, Any, Any]:
+    """(mean, rms, rms exchanged) of the defect over points."""
+    source = randomness.at(jnp.uint32(0))
+    memory = scheme.init(flow, state, time, source)
+    new, _, entry = scheme.advance(flow, state, memory, time, step, source)
+    work = work_of_step(flow, state, new, time, step)
+    before, after = flow.per_point(state, time), flow.per_point(new, time + step)
+    defect = after - before + entry.dissipated
+    if work is not None:
+        defect = defect - work
+    rms = jnp.sqrt(jnp.mean(defect**2))
+    return jnp.mean(defect), rms, jnp.sqrt(jnp.mean(entry.dissipated**2))

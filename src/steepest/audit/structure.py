@@ -1,0 +1,88 @@
+"""Does the geometry have the structure that the theory rests on? (eq. 38-40, 43)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .. import tree
+from ..states.points import points
+from .context import Context
+from .report import Check
+
+
+def structure_checks(context: Context) -> list[Check]:
+    """Onsager symmetry of every term, and S S^T = K under thermal noise, at the final state."""
+    sample = points(context.trajectory.final)
+    if context.ensemble:
+        sample = jax.tree.map(lambda x: x[0], sample)
+    time = float(context.trajectory.times[-1])
+    generator = np.random.default_rng(0)
+
+    def random() -> Any:
+        return jax.tree.map(
+            lambda x: jax.numpy.asarray(generator.standard_normal(x.shape), x.dtype), sample
+        )
+
+    worst, negative, mismatch = 0.0, 0.0, 0.0
+    for part in context.flow.parts:
+        ground = getattr(part.geometry, "ground", part.geometry).at(time)
+        for _ in range(3):
+            a, b = random(), random()
+            for term in ground.terms:
+                ab, ba, aa, bb = _products(term, sample, a, b)
+                size = float(np.sqrt(abs(aa * bb)) + abs(ab) + abs(ba)) or 1.0
+                odd = abs(ab + ba) + abs(aa) if term.conservative else abs(ab - ba)
+                worst = max(worst, odd / size)
+                negative = max(negative, -aa / size)
+            if part.thermal is not None and ground.noise_terms:
+                white = tuple(random() for _ in range(ground.noise_terms))
+                squared, rate = _noise_norm(ground, sample, a, white)
+                mismatch = max(mismatch, abs(squared - rate) / (abs(rate) + 1e-300))
+    # A backward-stable solve errs by eps times the condition number: sqrt(eps) admits condition
+    # numbers up to 1/sqrt(eps), while a wrong operator errs by its own relative defect.
+    tolerance = float(np.sqrt(np.finfo(tree.dtype(sample)).eps))
+    checks = [
+        Check.compare(
+            "onsager symmetry",
+            max(worst, negative),
+            tolerance,
+            "<a, K b> = <b, K a> and <a, K a> >= 0 (antisymmetric where conservative)",
+        )
+    ]
+    if any(part.thermal is not None for part in context.flow.parts):
+        checks.append(
+            Check.compare(
+                "fluctuation-dissipation",
+                mismatch,
+                tolerance,
+                "the noise has covariance 2 T K: |S^T a|^2 = <a, K a>",
+            )
+        )
+    return checks
+
+
+@eqx.filter_jit
+def _products_jit(term: Any, state: Any, a: Any, b: Any) -> Any:
+    ka, kb = term.sharp(state, a), term.sharp(state, b)
+    return tree.dot(a, kb), tree.dot(b, ka), tree.dot(a, ka), tree.dot(b, kb)
+
+
+def _products(term: Any, state: Any, a: Any, b: Any) -> list[float]:
+    return [float(x) for x in _products_jit(term, state, a, b)]
+
+
+@eqx.filter_jit
+def _noise_norm_jit(ground: Any, state: Any, a: Any, white: Any) -> Any:
+    _, pull = jax.vjp(lambda w: ground.sqrt(state, w), white)
+    (transposed,) = pull(a)
+    # The symmetric part of K alone: conservative terms contribute nothing to <a, K a>.
+    return tree.norm_sq(transposed), ground.norm_sq(state, a)
+
+
+def _noise_norm(ground: Any, state: Any, a: Any, white: Any) -> tuple[float, float]:
+    squared, rate = _noise_norm_jit(ground, state, a, white)
+    return float(squared), float(rate)

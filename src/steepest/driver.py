@@ -1,0 +1,336 @@
+"""The driver: compiled chunks of steps, the host in between.
+
+One compiled function advances any number of saves of any length (the loop bounds are traced), so a
+run compiles once, however it is cut into chunks; random numbers depend on (seed, step) alone. Where
+an argument is being differentiated the same function is traced whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time as clock
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import tree
+from .errors import ArgumentError, Diverged, NotConverged
+from .flow import AbstractFlow
+from .ledger import Ledger, Totals, record, work_of_step
+from .progress import Progress
+from .random import Randomness
+from .schemes import AbstractScheme
+from .trajectory import Trajectory
+
+CHUNK_SECONDS = 0.5
+CHUNK_BYTES = 64 * 2**20
+DIALS = ("temperature", "gamma", "step", "factor", "mass", "time")
+"""Python floats under these names are traced, so that turning a dial does not compile again."""
+
+
+def solve(
+    flow: AbstractFlow,
+    state: Any,
+    *,
+    scheme: AbstractScheme,
+    time: float | None = None,
+    steps: int | None = None,
+    key: Any = None,
+    save_every: int = 1,
+    progress: bool = False,
+    ledger: str = "steps",
+    start: float = 0.0,
+) -> Trajectory:
+    """Run `flow` from `state` by `scheme`; returns the Trajectory with its ledger.
+
+    Exactly one of `time` (a multiple of the step) and `steps` says how far; an adaptive scheme needs
+    `time`, and `steps` then counts ledger intervals (default 100). Every `save_every` steps the
+    state and the ledger are kept, beginning with the initial state. `key` is needed by noisy flows.
+    `ledger="steps"` accumulates heat and dissipation at every step, `"saves"` only evaluates F at
+    saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is done.
+    `start` is the initial time of schedules.
+
+    A `Particles` state under a flow of parameters is an ensemble of independent copies.
+    Differentiable in the arrays inside `flow` and `state`. Raises ArgumentError before anything
+    runs, Diverged (with what is still good) when numbers stop being finite, NotConverged when an
+    inner problem misses its tolerance.
+    """
+    if not isinstance(flow, AbstractFlow):
+        raise ArgumentError("flow", type(flow).__name__, "a Flow(functional, geometry, noise)")
+    if not isinstance(scheme, AbstractScheme):
+        raise ArgumentError("scheme", type(scheme).__name__, "e.g. Euler(0.1)")
+    if ledger not in ("steps", "saves"):
+        raise ArgumentError("ledger", repr(ledger), "'steps' or 'saves'")
+    state = tree.as_float(state)
+    traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((flow, scheme, state)))
+    if not traced and not bool(tree.all_finite(state)):
+        raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
+    bound = flow.bind(state)
+    scheme.check(bound, state)
+    scheme, steps = _plan(scheme, time, steps)
+    if not isinstance(save_every, int) or not 1 <= save_every <= steps:
+        raise ArgumentError("save_every", save_every, f"an integer between 1 and steps = {steps}")
+    if steps % save_every:
+        raise ArgumentError(
+            "save_every", save_every, f"it must divide steps = {steps}, so that the end is saved"
+        )
+    if bound.noisy and key is None:
+        raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
+    randomness = Randomness.from_key(jax.random.key(0) if key is None else key)
+    run = _Run(bound, scheme, randomness, start, save_every, ledger, traced)
+    traced = run.check_start(state)
+    pieces, interrupted = run.trace(state, steps) if traced else run.host(state, steps, progress)
+    times, states, rows = _stack(pieces, traced)
+    book = Ledger.assemble(bound, scheme, times, rows)
+    trajectory = Trajectory(
+        times, states, book, flow, scheme, save_every, ledger == "steps", interrupted
+    )
+    if not traced:
+        _check_rows(trajectory, rows, save_every)
+    return trajectory
+
+
+@dataclasses.dataclass
+class _Run:
+    """What stays fixed during one solve."""
+
+    flow: AbstractFlow
+    scheme: AbstractScheme
+    randomness: Randomness
+    start: float
+    save_every: int
+    ledger: str
+    traced: bool
+
+    def check_start(self, state: Any) -> bool:
+        """Whether the run is inside a trace; raises where F has no finite start."""
+        value = _initial_value(self.flow, state, self.start)
+        # A tracer may hide in a closure of the flow: then the value is one.
+        if self.traced or isinstance(value, jax.core.Tracer):
+            return True
+        if value.ndim != 0:
+            raise ArgumentError("functional", f"shape {value.shape}", "its value must be a scalar")
+        if not bool(jnp.isfinite(value)):
+            raise ArgumentError(
+                "functional", f"value {float(value)} at the initial state", "start where F is finite"
+            )
+        return False
+
+    def trace(self, state: Any, steps: int) -> tuple[list[Any], bool]:
+        """The whole run inside somebody else's trace."""
+        saves = steps // self.save_every
+        first, carry = _begin(self.flow, self.scheme, state, self.randomness, self.start)
+        _, states, rows = _advance(
+            self.flow,
+            self.scheme,
+            self.randomness,
+            carry,
+            (saves, self.save_every, self.save_every),
+            saves,
+            (self.start, self.ledger, self.save_every % 2 == 0),
+        )
+        times = self.start + jnp.arange(1, saves + 1) * self.save_every * self.scheme.step
+        return [first, (times, states, rows)], False
+
+    def host(self, state: Any, steps: int, progress: bool) -> tuple[list[Any], bool]:
+        """Chunk by chunk, growing to about half a second each."""
+        flow, scheme = _trace_dials(self.flow), _trace_dials(self.scheme)
+        row, carry = _compiled_begin(flow, scheme, state, self.randomness, self.start)
+        pieces = [(np.asarray([self.start]), *jax.tree.map(np.asarray, row[1:]))]
+        total, done, chunk, pending = steps, 0, min(steps, 128), 0
+        bytes_a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
+        room = max(1, min(CHUNK_BYTES // bytes_a_save, total // self.save_every))
+        capacity = 2 ** math.floor(math.log2(room))
+        paired = self.save_every % 2 == 0
+        options = (self.start, self.ledger, paired)
+        with Progress(progress, total) as bar:
+            try:
+                while done < total:
+                    left = self.save_every - pending
+                    if pending or chunk < self.save_every:
+                        inner = min(left, max(2, chunk - chunk % 2) if paired else chunk)
+                        size = (1, inner)
+                    else:
+                        saves = min(chunk // self.save_every, capacity)
+                        saves = min(saves, (total - done) // self.save_every)
+                        size = (saves, self.save_every)
+                    before = clock.perf_counter()
+                    bounds = (*(np.int32(n) for n in size), np.uint32(self.save_every))
+                    carry, states, rows = _compiled_advance(
+                        flow, scheme, self.randomness, carry, bounds, capacity, options
+                    )
+                    taken = size[0] * size[1]
+                    finite = np.asarray(rows["finite"])[: size[0]]
+                    seconds = clock.perf_counter() - before
+                    done += taken
+                    pending = (pending + taken) % self.save_every if size[0] == 1 else 0
+                    if pending == 0 or not finite.all():
+                        pieces.append(self._piece(states, rows, size[0], done))
+                    bar.update(done)
+                    if not finite.all():
+                        break
+                    rate = taken / max(seconds, 1e-6)
+                    chunk = int(min(4 * chunk, max(1.0, CHUNK_SECONDS * rate), 2**30))
+            except KeyboardInterrupt:
+                return pieces, True
+        return pieces, False
+
+    def _piece(self, states: Any, rows: Any, saves: int, done: int) -> Any:
+        last = done // self.save_every if done % self.save_every == 0 else done / self.save_every
+        index = np.arange(saves) - (saves - 1) + last
+        times = self.start + index * self.save_every * float(self.scheme.step)
+        # A copy: the buffers belong to the device, and most of a short chunk's are empty.
+        take = lambda leaf: np.asarray(leaf)[:saves].copy()  # noqa: E731
+        return times, jax.tree.map(take, states), jax.tree.map(take, rows)
+
+
+def _plan(scheme: Any, time: float | None, steps: int | None) -> tuple[Any, int]:
+    """The scheme with its step, and the number of steps."""
+    if steps is not None and not (isinstance(steps, (int, np.integer)) and 1 <= steps < 2**32):
+        raise ArgumentError("steps", steps, "an integer between 1 and 2^32 - 1")
+    if time is not None and not (math.isfinite(time) and time > 0):
+        raise ArgumentError("time", time, "a positive finite number")
+    if scheme.step is None:
+        if time is None:
+            raise ArgumentError("time", None, f"{scheme.name} chooses its own steps: give time=")
+        steps = 100 if steps is None else int(steps)
+        return dataclasses.replace(scheme, step=time / steps), steps
+    if (time is None) == (steps is None):
+        raise ArgumentError("time, steps", (time, steps), "give exactly one of them")
+    if steps is None:
+        count = time / float(scheme.step)
+        steps = round(count)
+        if steps < 1 or abs(count - steps) > 1e-6 * count:
+            near = time / max(1, math.ceil(count))
+            raise ArgumentError(
+                "time", time, f"not a multiple of step = {scheme.step:g}; try step = {near:.6g}"
+            )
+    return scheme, int(steps)
+
+
+def _begin(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> tuple[Any, Any]:
+    """The first save and the carry: state, memory, step index, totals."""
+    # The memory of step k is made by the randomness of step k - 1, on a resumed run too.
+    memory = scheme.init(flow, state, start, randomness.at(jnp.uint32(2**32 - 1)))
+    totals = Totals.start(flow, state, start)
+    row = record(flow, state, start, totals, 0)
+    add_axis = lambda x: jnp.asarray(x)[None]  # noqa: E731
+    first = (jnp.asarray(start)[None], jax.tree.map(add_axis, state), jax.tree.map(add_axis, row))
+    return first, (state, memory, jnp.uint32(0), totals, totals.restart(), jnp.uint32(0))
+
+
+def _advance(
+    flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
+) -> tuple[Any, Any, Any]:
+    """`size[0]` saves after `size[1]` steps each; returns the carry and `capacity` slots of saves.
+
+    `size` = (saves, steps before each, steps of a whole interval); traced, so one compilation
+    serves every chunk.
+    """
+    saves, inner, every = size
+    start, ledger, paired = options
+    step = scheme.step
+
+    def one(carry: tuple[Any, ...], source: Any) -> tuple[Any, ...]:
+        state, memory, index, interval = carry
+        time = start + index.astype(tree.dtype(state)) * step
+        new, memory_, entry = scheme.advance(flow, state, memory, time, step, source)
+        if ledger == "steps":
+            interval = interval.add(entry, work_of_step(flow, state, new, time, step))
+        new, memory_ = _cast(new, state), _cast(memory_, memory)
+        return new, memory_, index + jnp.uint32(1), interval
+
+    def pair(_: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        first, second = randomness.pair(carry[2])
+        return one(one(carry, first), second)
+
+    def single(_: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        return one(carry, randomness.at(carry[2]))
+
+    def interval(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        if paired:
+            return jax.lax.fori_loop(0, inner // 2, pair, carry)
+        return jax.lax.fori_loop(0, inner, single, carry)
+
+    def save(slot: Any, loop: Any) -> Any:
+        (state, memory, index, totals, partial, counted), states, rows = loop
+        # An interval that a chunk border cut in two goes on; a whole one is added to the totals.
+        fresh = index % every == 0
+        whole, zero = totals.merge(partial), partial.restart()
+        totals, partial, counted = jax.tree.map(
+            lambda a, b: jnp.where(fresh, a, b),
+            (whole, zero, jnp.uint32(0)),
+            (totals, partial, counted),
+        )
+        state, memory, index, partial = interval((state, memory, index, partial))
+        counted = counted + jnp.asarray(inner, jnp.uint32)
+        time = start + index.astype(tree.dtype(state)) * step
+        merged = totals.merge(partial)
+        row = record(flow, state, time, merged, counted.astype(merged.first.dtype))
+        put = lambda buffer, x: buffer.at[slot].set(x)  # noqa: E731
+        states, rows = jax.tree.map(put, states, state), jax.tree.map(put, rows, row)
+        return (state, memory, index, totals, partial, counted), states, rows
+
+    empty = lambda x: jnp.zeros((capacity, *x.shape), x.dtype)  # noqa: E731
+    shape = jax.eval_shape(lambda c: record(flow, c[0], start, c[3], 1.0), carry)
+    buffers = jax.tree.map(empty, carry[0]), jax.tree.map(empty, shape)
+    return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
+
+
+def _cast(new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), new, old)
+
+
+@eqx.filter_jit
+def _initial_value(flow: Any, state: Any, start: Any) -> Any:
+    return flow.value(state, start)
+
+
+_compiled_begin = eqx.filter_jit(_begin)
+_compiled_advance = eqx.filter_jit(_advance)
+
+
+def _trace_dials(part: Any) -> Any:
+    """Python floats under the names of dials become weakly typed arrays."""
+
+    def leaf(path: Any, value: Any) -> Any:
+        if isinstance(value, float) and getattr(path[-1], "name", None) in DIALS:
+            return jnp.asarray(value)
+        return value
+
+    return jax.tree_util.tree_map_with_path(leaf, part)
+
+
+def _stack(pieces: list[Any], traced: bool) -> tuple[Any, Any, Any]:
+    join = jnp.concatenate if traced else np.concatenate
+    return tuple(
+        jax.tree.map(lambda *leaves: join(leaves), *[piece[i] for piece in pieces])
+        for i in range(3)
+    )
+
+
+def _check_rows(trajectory: Trajectory, rows: Any, save_every: int) -> None:
+    """Raises Diverged or NotConverged, with what is good of the trajectory."""
+    finite = rows["finite"] & np.isfinite(rows["functional"])
+    if not finite.all():
+        good = int(np.argmin(finite))
+        kept = trajectory.head(good)
+        raise Diverged(
+            "the state or its functional is not finite",
+            float(kept.times[-1]),
+            (good - 1) * save_every,
+            "take a smaller step",
+            kept,
+        )
+    residual = trajectory.ledger.residual
+    if residual is not None and np.nanmax(residual) > 1.0:
+        where = int(np.argmax(residual > 1.0))
+        raise NotConverged(
+            f"minimizing movement: the inner problem before time {trajectory.times[where]:.6g} "
+            f"missed its tolerance by a factor {residual[where]:.3g}; "
+            "raise max_iterations or tolerance, or take a smaller step"
+        )

@@ -1,0 +1,47 @@
+"""What can go wrong, in words: the argument, what was given, what would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .trajectory import Trajectory
+
+
+class SteepestError(Exception):
+    """The root of every error that steepest raises on purpose."""
+
+
+class ArgumentError(SteepestError, ValueError):
+    """An argument that cannot be used; the message names it, what was given and what would do."""
+
+    def __init__(self, argument: str, given: Any, remedy: str):
+        self.argument, self.given, self.remedy = argument, given, remedy
+        super().__init__(f"{argument}: got {given}; {remedy}")
+
+
+class Diverged(SteepestError):
+    """A run that left the finite numbers.
+
+    Attributes: `time` and `step` of the last good save, `quantity` that failed, and
+    `trajectory`, everything up to there (None if nothing could be kept).
+    """
+
+    def __init__(
+        self,
+        quantity: str,
+        time: float,
+        step: int,
+        remedy: str,
+        trajectory: Trajectory | None = None,
+    ):
+        self.quantity, self.time, self.step = quantity, time, step
+        self.trajectory = trajectory
+        super().__init__(
+            f"the run diverged: {quantity} after time {time:.6g} (step {step}), "
+            f"the last good state is kept in error.trajectory; {remedy}"
+        )
+
+
+class NotConverged(SteepestError):
+    """An inner solve that missed its tolerance; the message says by how much."""

@@ -1,0 +1,351 @@
+"""The four ingredients together:  dx = -K(x) dF(x) dt  (+ noise)   (eq. 33, 39, 42-43, 53).
+
+A flow is a functional, a geometry and a noise; the state it meets decides the representation. On
+`Particles` a flow of parameters moves every particle: an ensemble of independent copies.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from . import equilibrium as _equilibrium
+from . import tree
+from .errors import ArgumentError
+from .functionals import AbstractFunctional, Energy, ExpectedEnergy, FreeEnergy, Hamiltonian
+from .geometries import AbstractGeometry, Wasserstein
+from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
+from .random import Randomness
+from .states.points import average, each, is_ensemble, pairing, points
+
+KICK_STREAM, DIFFUSION_STREAM = 0, 8
+
+
+class AbstractFlow(eqx.Module):
+    """What schemes and the ledger need of a flow: slope, fluctuation, value."""
+
+    @abc.abstractmethod
+    def slope(self, state: Any, time: Any, randomness: Randomness | None = None) -> tuple[Any, Any]:
+        """(covector, velocity) at a state: dF, and -K dF (+ temperature div K)."""
+
+    @abc.abstractmethod
+    def fluctuation(
+        self, state: Any, time: Any, step: Any, randomness: Randomness | None
+    ) -> Any | None:
+        """The random displacement of one step, a tangent; None without such noise."""
+
+    @abc.abstractmethod
+    def per_point(self, state: Any, time: Any = 0.0) -> Float[Array, "..."]:
+        """The functional, per point where it is an average over points."""
+
+    @abc.abstractmethod
+    def bind(self, state: Any) -> AbstractFlow:
+        """The flow in the form that acts on this representation; raises if there is none."""
+
+    @property
+    @abc.abstractmethod
+    def parts(self) -> tuple[Flow, ...]:
+        """The single flows whose velocities add."""
+
+    def value(self, state: Any, time: Any = 0.0) -> Float[Array, ""]:
+        """F(state)."""
+        return average(state, self.per_point(state, time))
+
+    def velocity(self, state: Any, time: Any = 0.0) -> Any:
+        """-K(x) dF(x), plus temperature div K under thermal noise: the drift of eq. 42."""
+        state, flow = _prepared(self, state)
+        return flow.slope(state, time)[1]
+
+    def dissipation_rate(self, state: Any, time: Any = 0.0) -> Float[Array, ""]:
+        """<dF, K dF>, the rate at which the drift lowers F (eq. 35, 40)."""
+        state, flow = _prepared(self, state)
+        return average(state, flow.rate_per_point(state, time))
+
+    def rate_per_point(self, state: Any, time: Any = 0.0) -> Float[Array, "..."]:
+        """<dF, K dF> per point, of a bound flow; the Ito drift temperature div K stands apart."""
+        total = 0.0
+        for part in self.parts:
+            covector = part.functional.at(time).differential(state)
+            total += pairing(state, covector, part.geometry.at(time).sharp(state, covector))
+        return total
+
+    @property
+    def noisy(self) -> bool:
+        """Whether two runs with different seeds differ."""
+        return any(part.noise is not None for part in self.parts)
+
+    @property
+    def time_dependent(self) -> bool:
+        """Whether a protocol does work on the state."""
+        return any(part.functional.time_dependent for part in self.parts)
+
+    @property
+    def subsamples(self) -> bool:
+        """Whether the covector is a minibatch estimate."""
+        return any(
+            isinstance(term, Minibatch)
+            for part in self.parts
+            if part.noise is not None
+            for term in part.noise.terms
+        )
+
+
+class Flow(AbstractFlow):
+    """The flow of `functional` under `geometry` with `noise`.
+
+    With a kinetic geometry an energy of the position is completed to the Hamiltonian
+    H(q, p) = E(q) + |p|^2/2 (give `Hamiltonian(E, mass)` for other masses).
+    Raises ArgumentError for ingredients that do not fit together.
+    """
+
+    functional: AbstractFunctional
+    geometry: AbstractGeometry
+    noise: AbstractNoise | None
+
+    def __init__(
+        self,
+        functional: AbstractFunctional | Any,
+        geometry: AbstractGeometry,
+        noise: AbstractNoise | None = None,
+    ):
+        if not isinstance(functional, AbstractFunctional):
+            if not callable(functional):
+                raise ArgumentError("functional", type(functional).__name__, "e.g. Energy(fn)")
+            functional = Energy(functional)
+        if not isinstance(geometry, AbstractGeometry):
+            raise ArgumentError("geometry", type(geometry).__name__, "e.g. Euclidean()")
+        if noise is not None and not isinstance(noise, AbstractNoise):
+            raise ArgumentError("noise", type(noise).__name__, "e.g. Thermal(1.0), or None")
+        self.functional = _completed(functional, geometry)
+        self.geometry, self.noise = geometry, noise
+        _check_noise(self)
+
+    @property
+    def parts(self) -> tuple[Flow, ...]:
+        return (self,)
+
+    @property
+    def thermal(self) -> Thermal | None:
+        """The thermal part of the noise."""
+        return self._noise(Thermal)
+
+    def _noise(self, kind: type) -> Any:
+        terms = () if self.noise is None else self.noise.terms
+        return next((term for term in terms if isinstance(term, kind)), None)
+
+    def temperature(self, time: Any = 0.0) -> Any | None:
+        """Of the bath; None without one."""
+        return None if self.thermal is None else self.thermal.at(time).temperature
+
+    def covector(self, state: Any, time: Any, randomness: Randomness | None = None) -> Any:
+        """dF(state), or its minibatch estimate when the noise says so."""
+        functional = self.functional.at(time)
+        if randomness is not None and self.subsamples:
+            return functional.estimate(state, randomness)
+        return functional.differential(state)
+
+    def slope(self, state, time, randomness=None):
+        geometry = self.geometry.at(time)
+        covector = self.covector(state, time, randomness)
+        velocity = tree.scale(-1.0, geometry.sharp(state, covector))
+        temperature = self.temperature(time)
+        if temperature is not None and not geometry.constant:
+            spread = geometry.divergence(state)
+            if spread is not None:
+                velocity = tree.axpy(temperature, spread, velocity)
+        return covector, velocity
+
+    def fluctuation(self, state, time, step, randomness):
+        kick = None
+        thermal = self.thermal
+        if thermal is not None:
+            now, geometry = thermal.at(time), self.geometry.at(time)
+            white = tuple(
+                randomness.like(state, kind=now.increments, stream=KICK_STREAM + i)
+                for i in range(geometry.noise_terms)
+            )
+            amplitude = jnp.sqrt(2.0 * jnp.asarray(now.temperature) * step)
+            kick = tree.scale(amplitude, geometry.sqrt(state, white))
+        diffusion = self._noise(Diffusion)
+        if diffusion is not None:
+            white = points(randomness.like(state, stream=DIFFUSION_STREAM))
+            moved = each(lambda x, w: diffusion.kick(x, time, w), state)(points(state), white)
+            moved = tree.scale(jnp.sqrt(step), moved)
+            moved = state.tangent(moved) if is_ensemble(state) else moved
+            kick = moved if kick is None else tree.add(kick, moved)
+        return kick
+
+    def per_point(self, state, time=0.0):
+        return self.functional.at(time).per_point(state)
+
+    def bind(self, state):
+        flow = self
+        if is_ensemble(state):
+            functional, noise, geometry = flow.functional, flow.noise, flow.geometry
+            if not geometry.on_measures:
+                functional, geometry = ExpectedEnergy(functional), Wasserstein(geometry)
+            elif hasattr(functional, "realise"):
+                functional, temperature = functional.realise()
+                noise = Thermal(temperature) if noise is None else noise + Thermal(temperature)
+            flow = Flow(functional, geometry, noise)
+        elif flow.geometry.on_measures:
+            raise ArgumentError(
+                "state",
+                type(state).__name__,
+                f"{flow.geometry.name} moves measures; try Particles.from_positions(x)",
+            )
+        flow.geometry.at(0.0).check(state)
+        return flow
+
+    def lift(self) -> Flow:
+        """The flow of the law: FreeEnergy(E, T) under Wasserstein(ground=geometry) (eq. 45, 61).
+
+        Without thermal noise, the expected energy. Other noises stay as they are.
+        """
+        if self.geometry.on_measures:
+            return self
+        terms = () if self.noise is None else self.noise.terms
+        rest = [term for term in terms if not isinstance(term, Thermal)]
+        noise = None
+        for term in rest:
+            noise = term if noise is None else noise + term
+        if self.thermal is None:
+            functional: AbstractFunctional = ExpectedEnergy(self.functional)
+        else:
+            functional = FreeEnergy(self.functional, self.thermal.temperature)
+        return Flow(functional, Wasserstein(self.geometry), noise)
+
+    def equilibrium(self) -> _equilibrium.Equilibrium:
+        """The Gibbs law, or what else is known of the stationary state (eq. 44)."""
+        functional, noise = self.functional, self.noise
+        if isinstance(functional, (FreeEnergy, ExpectedEnergy)):
+            if isinstance(functional, FreeEnergy):
+                extra = Thermal(functional.temperature)
+                noise = extra if noise is None else noise + extra
+            functional = functional.energy
+        return _equilibrium.equilibrium(functional, self.geometry, noise)
+
+    def row(self) -> dict[str, str]:
+        """The flow as one row of the table in section 7.6."""
+        kinetic, thermal = self.geometry.kinetic, self.thermal is not None
+        state = "ρ" if self.geometry.on_measures else "(q, p)" if kinetic else "θ"
+        conserves = ["mass"] if self.geometry.on_measures else []
+        if self.geometry.conservative and not self.geometry.dissipative and self.noise is None:
+            conserves.append("H")
+        if not self.geometry.dissipative:
+            dissipates = "nothing"
+        elif thermal:
+            dissipates = f"free energy ⟨{self.functional.name}⟩ - T S"
+        else:
+            dissipates = self.functional.name
+        return {
+            "state": state,
+            "functional": self.functional.name,
+            "geometry": self.geometry.name,
+            "noise": "none" if self.noise is None else self.noise.name,
+            "conserves": ", ".join(conserves) or "nothing",
+            "dissipates": dissipates,
+            "equilibrium": str(self.equilibrium()),
+        }
+
+    def __str__(self) -> str:
+        return " | ".join(f"{key}: {value}" for key, value in self.row().items())
+
+    def __add__(self, other: AbstractFlow) -> AbstractFlow:
+        if not isinstance(other, AbstractFlow):
+            return NotImplemented
+        return FlowSum(self.parts + other.parts)
+
+
+class FlowSum(AbstractFlow):
+    """Velocities and noises of several flows, added; the ledger follows F_1 + ... + F_k.
+
+    The balance of the sum closes, but only flows that share a functional must lower it.
+    """
+
+    flows: tuple[Flow, ...]
+
+    @property
+    def parts(self) -> tuple[Flow, ...]:
+        return self.flows
+
+    def slope(self, state, time, randomness=None):
+        slopes = [part.slope(state, time, randomness) for part in self.flows]
+        covector, velocity = slopes[0]
+        for more_covector, more_velocity in slopes[1:]:
+            covector = tree.add(covector, more_covector)
+            velocity = tree.add(velocity, more_velocity)
+        return covector, velocity
+
+    def rate_per_point(self, state, time=0.0):
+        covector, _ = self.slope(state, time)
+        total = 0.0
+        for part in self.flows:
+            own = part.functional.at(time).differential(state)
+            total += pairing(state, covector, part.geometry.at(time).sharp(state, own))
+        return total
+
+    def fluctuation(self, state, time, step, randomness):
+        total = None
+        for index, part in enumerate(self.flows):
+            if part.noise is None:
+                continue
+            kick = part.fluctuation(state, time, step, randomness.fold(index + 1))
+            if kick is not None:
+                total = kick if total is None else tree.add(total, kick)
+        return total
+
+    def per_point(self, state, time=0.0):
+        values = [part.per_point(state, time) for part in self.flows]
+        return sum(values[1:], values[0])
+
+    def bind(self, state):
+        return FlowSum(tuple(part.bind(state) for part in self.flows))
+
+    def __str__(self) -> str:
+        return "\n+ ".join(str(part) for part in self.flows)
+
+    def __add__(self, other: AbstractFlow) -> FlowSum:
+        if not isinstance(other, AbstractFlow):
+            return NotImplemented
+        return FlowSum(self.parts + other.parts)
+
+
+def _prepared(flow: AbstractFlow, state: Any) -> tuple[Any, AbstractFlow]:
+    state = state if is_ensemble(state) else tree.as_float(state)
+    return state, flow.bind(state)
+
+
+def _completed(functional: AbstractFunctional, geometry: AbstractGeometry) -> AbstractFunctional:
+    """On phase space an energy of the position becomes a Hamiltonian."""
+    if not geometry.kinetic or isinstance(functional, Hamiltonian):
+        return functional
+    if not geometry.on_measures:
+        return Hamiltonian(functional)
+    energy = getattr(functional, "energy", None)
+    if energy is None or isinstance(energy, Hamiltonian):
+        return functional
+    return eqx.tree_at(lambda f: f.energy, functional, Hamiltonian(energy))
+
+
+def _check_noise(flow: Flow) -> None:
+    if flow.noise is None:
+        return
+    if flow.thermal is not None and flow.geometry.noise_terms == 0:
+        raise ArgumentError(
+            "noise",
+            flow.noise.name,
+            f"{flow.geometry.name} has no friction for the bath to act through; "
+            "add Friction(gamma)",
+        )
+    has_minibatch = any(isinstance(term, Minibatch) for term in flow.noise.terms)
+    if has_minibatch and not flow.functional.subsamples:
+        raise ArgumentError(
+            "noise", flow.noise.name, "the functional has no batch_size, so nothing is subsampled"
+        )
+
+

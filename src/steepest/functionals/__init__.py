@@ -1,0 +1,17 @@
+"""What decreases.
+
+`Energy` and `EmpiricalRisk` are functionals of a point, `Hamiltonian` of a point of phase space;
+`ExpectedEnergy`, `NegativeEntropy`, `FreeEnergy` and `KL` are functionals of a measure, written in
+terms of its `expect` and `entropy`. The covector of each is `jax.grad`; sums and multiples are
+functionals.
+"""
+
+from .base import AbstractFunctional as AbstractFunctional
+from .energy import Energy as Energy
+from .energy import Hamiltonian as Hamiltonian
+from .measures import KL as KL
+from .measures import ExpectedEnergy as ExpectedEnergy
+from .measures import FreeEnergy as FreeEnergy
+from .measures import NegativeEntropy as NegativeEntropy
+from .risk import EmpiricalRisk as EmpiricalRisk
+from .risk import gradient_covariance as gradient_covariance

@@ -1,0 +1,140 @@
+"""A functional is a number for every state; its differential is the covector `jax.grad` gives.
+
+F : states -> R,  dF(x) in T*_x,  d/dt F(x(t)) = <dF, dx/dt> (eq. 34). Functionals form a cone:
+`F + G` and `a * F` are functionals. A new one is one file with `__call__`.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from ..errors import ArgumentError
+
+
+class AbstractFunctional(eqx.Module):
+    """The map state -> number, with its differential by automatic differentiation."""
+
+    @abc.abstractmethod
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        """F(state)."""
+
+    def differential(self, state: Any) -> Any:
+        """dF(state), a covector: the structure and shapes of the state."""
+        return jax.grad(self)(state)
+
+    def estimate(self, state: Any, randomness: Any) -> Any:
+        """An unbiased estimate of the differential; exact unless the functional subsamples data."""
+        del randomness
+        return self.differential(state)
+
+    def per_point(self, state: Any) -> Float[Array, "..."]:
+        """Values whose average over the state is F; one number where F is no expectation."""
+        return self(state)
+
+    def at(self, time: Any) -> AbstractFunctional:
+        """The functional with its protocol frozen at `time` (itself if it has none)."""
+        del time
+        return self
+
+    @property
+    def time_dependent(self) -> bool:
+        """Whether `at` does anything: then the flow does work on the state."""
+        return False
+
+    @property
+    def subsamples(self) -> bool:
+        """Whether `estimate` is random."""
+        return False
+
+    @property
+    def name(self) -> str:
+        """How the functional appears in the flow's row."""
+        return type(self).__name__
+
+    def __add__(self, other: AbstractFunctional) -> AbstractFunctional:
+        if not isinstance(other, AbstractFunctional):
+            return NotImplemented
+        return Sum(_parts(self) + _parts(other))
+
+    def __mul__(self, factor: float) -> AbstractFunctional:
+        return Scaled(self, factor)
+
+    __rmul__ = __mul__
+
+
+class Sum(AbstractFunctional):
+    """F_1 + ... + F_k."""
+
+    parts: tuple[AbstractFunctional, ...]
+
+    def __call__(self, state):
+        return sum((part(state) for part in self.parts[1:]), self.parts[0](state))
+
+    def estimate(self, state, randomness):
+        parts = [part.estimate(state, randomness) for part in self.parts]
+        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *parts)
+
+    def per_point(self, state):
+        values = [part.per_point(state) for part in self.parts]
+        return sum(values[1:], values[0])
+
+    def at(self, time):
+        return Sum(tuple(part.at(time) for part in self.parts)) if self.time_dependent else self
+
+    @property
+    def time_dependent(self):
+        return any(part.time_dependent for part in self.parts)
+
+    @property
+    def subsamples(self):
+        return any(part.subsamples for part in self.parts)
+
+    @property
+    def name(self):
+        return " + ".join(part.name for part in self.parts)
+
+
+class Scaled(AbstractFunctional):
+    """a F for a real a."""
+
+    part: AbstractFunctional
+    factor: float | Float[Array, ""]
+
+    def __check_init__(self):
+        if isinstance(self.factor, (int, float)) and not math.isfinite(self.factor):
+            raise ArgumentError("factor", self.factor, "a functional is scaled by a finite number")
+
+    def __call__(self, state):
+        return self.factor * self.part(state)
+
+    def estimate(self, state, randomness):
+        part = self.part.estimate(state, randomness)
+        return jax.tree.map(lambda leaf: self.factor * leaf, part)
+
+    def per_point(self, state):
+        return self.factor * self.part.per_point(state)
+
+    def at(self, time):
+        return Scaled(self.part.at(time), self.factor) if self.time_dependent else self
+
+    @property
+    def time_dependent(self):
+        return self.part.time_dependent
+
+    @property
+    def subsamples(self):
+        return self.part.subsamples
+
+    @property
+    def name(self):
+        return f"{self.factor} {self.part.name}"
+
+
+def _parts(functional: AbstractFunctional) -> tuple[AbstractFunctional, ...]:
+    return functional.parts if isinstance(functional, Sum) else (functional,)

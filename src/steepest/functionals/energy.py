@@ -1,0 +1,107 @@
+"""Energies of a point: the loss of learning (eq. 30) and the Hamiltonian of mechanics (eq. 29)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .. import tree
+from ..errors import ArgumentError
+from ..states import Phase
+from .base import AbstractFunctional
+
+
+class Energy(AbstractFunctional):
+    """E(theta) = fn(theta), a smooth function of one point (eq. 30).
+
+    `fn` takes the state (any pytree) and returns a scalar; with `time_dependent=True` it takes
+    (state, time), and a flow of it does work. `fn` may be an Equinox module with parameters, which
+    are then differentiable through `solve`.
+    """
+
+    fn: Callable[..., Any]
+    time_dependent_fn: bool = eqx.field(static=True)
+    time: Any
+
+    def __init__(self, fn: Callable[..., Any], *, time_dependent: bool = False, time: Any = None):
+        if not callable(fn):
+            raise ArgumentError("fn", type(fn).__name__, "a function state -> scalar is needed")
+        self.fn, self.time_dependent_fn, self.time = fn, time_dependent, time
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        if self.time_dependent_fn:
+            value = self.fn(state, 0.0 if self.time is None else self.time)
+        else:
+            value = self.fn(state)
+        shape = jnp.shape(value)
+        if shape != ():
+            raise ArgumentError("fn", f"a value of shape {shape}", "an energy must be a scalar")
+        return value
+
+    def at(self, time: Any) -> Energy:
+        if not self.time_dependent_fn:
+            return self
+        return Energy(self.fn, time_dependent=True, time=time)
+
+    @property
+    def time_dependent(self) -> bool:
+        return self.time_dependent_fn
+
+    @property
+    def name(self) -> str:
+        fn = getattr(self.fn, "__name__", type(self.fn).__name__)
+        return "E" if fn == "<lambda>" else f"E={fn}"
+
+
+class Hamiltonian(AbstractFunctional):
+    """H(q, p) = E(q) + |p|^2 / (2 mass) on a `Phase` (eq. 29, 53).
+
+    `potential`: a functional of the position. `mass`: a positive number, or positive arrays that
+    broadcast against the leaves of the momentum, as a pytree of the same structure.
+    """
+
+    potential: AbstractFunctional
+    mass: Any = 1.0
+
+    def __check_init__(self):
+        for leaf in jax.tree.leaves(self.mass):
+            if not isinstance(leaf, jax.core.Tracer) and not bool(jnp.all(jnp.asarray(leaf) > 0)):
+                raise ArgumentError("mass", leaf, "every mass must be positive")
+
+    def __call__(self, state: Phase) -> Float[Array, ""]:
+        return self.potential(state.position) + self.kinetic(state.momentum)
+
+    def masses(self, momentum: Any) -> Any:
+        """The mass for every leaf of the momentum."""
+        if jax.tree.structure(self.mass) == jax.tree.structure(0):
+            return jax.tree.map(lambda p: jnp.asarray(self.mass, p.dtype), momentum)
+        return self.mass
+
+    def kinetic(self, momentum: Any, batch: int = 0) -> Float[Array, "..."]:
+        """|p|^2 / (2 mass), with `batch` leading axes kept."""
+        velocity = jax.tree.map(jnp.divide, momentum, self.masses(momentum))
+        return 0.5 * tree.dot(momentum, velocity, batch)
+
+    def estimate(self, state: Phase, randomness: Any) -> Phase:
+        momentum = jax.tree.map(jnp.divide, state.momentum, self.masses(state.momentum))
+        return Phase(self.potential.estimate(state.position, randomness), momentum)
+
+    def at(self, time: Any) -> Hamiltonian:
+        return Hamiltonian(self.potential.at(time), self.mass) if self.time_dependent else self
+
+    @property
+    def time_dependent(self) -> bool:
+        return self.potential.time_dependent
+
+    @property
+    def subsamples(self) -> bool:
+        return self.potential.subsamples
+
+    @property
+    def name(self) -> str:
+        return f"{self.potential.name} + |p|²/2" + ("" if self.mass == 1.0 else "m")

@@ -1,0 +1,149 @@
+"""Functionals of a measure, written once in terms of `expect` and `entropy` (eq. 46, 67-69).
+
+Each holds for every representation of a measure. On `Particles` the entropy has no differential;
+`realise` tells how a flow puts thermal noise in its place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..errors import ArgumentError
+from .base import AbstractFunctional
+from .energy import Energy
+
+
+class ExpectedEnergy(AbstractFunctional):
+    """E_rho[E], the first term of the free energy; its first variation is E itself."""
+
+    energy: AbstractFunctional
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        return state.expect(self.energy)
+
+    def per_point(self, state: Any) -> Float[Array, " n"]:
+        return jax.vmap(self.energy)(state.positions)
+
+    def estimate(self, state: Any, randomness: Any) -> Any:
+        """One minibatch for all particles: unbiased for each, shared by all."""
+        if not self.subsamples:
+            return self.differential(state)
+        field = jax.vmap(lambda x: self.energy.estimate(x, randomness))(state.positions)
+        w = state.weights
+        return state.tangent(
+            jax.tree.map(lambda g: g * w.reshape((-1,) + (1,) * (g.ndim - 1)), field)
+        )
+
+    def at(self, time: Any) -> ExpectedEnergy:
+        return ExpectedEnergy(self.energy.at(time)) if self.time_dependent else self
+
+    @property
+    def time_dependent(self) -> bool:
+        return self.energy.time_dependent
+
+    @property
+    def subsamples(self) -> bool:
+        return self.energy.subsamples
+
+    @property
+    def name(self) -> str:
+        return f"⟨{self.energy.name}⟩"
+
+
+class NegativeEntropy(AbstractFunctional):
+    """integral rho log rho = -S(rho)."""
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        return -state.entropy()
+
+    @property
+    def name(self) -> str:
+        return "-S"
+
+
+class FreeEnergy(AbstractFunctional):
+    """F(rho) = E_rho[E] + temperature integral rho log rho (eq. 46, 60, 69).
+
+    Minimised by the Gibbs law exp(-E/temperature)/Z, where F - F_min = temperature KL (eq. 47).
+    """
+
+    energy: AbstractFunctional
+    temperature: Any
+
+    def __init__(self, energy: AbstractFunctional | Callable, temperature: Any = 1.0):
+        if not isinstance(energy, AbstractFunctional):
+            energy = Energy(energy)
+        if isinstance(temperature, (int, float)) and not (
+            math.isfinite(temperature) and temperature >= 0
+        ):
+            raise ArgumentError("temperature", temperature, "a finite number >= 0 (or a schedule)")
+        self.energy, self.temperature = energy, temperature
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        return state.expect(self.energy) - self.temperature * state.entropy()
+
+    def realise(self) -> tuple[AbstractFunctional, Any]:
+        """The energy and the temperature of the noise that stands for the entropy."""
+        return ExpectedEnergy(self.energy), self.temperature
+
+    def at(self, time: Any) -> FreeEnergy:
+        fixed = self.temperature(time) if callable(self.temperature) else self.temperature
+        return FreeEnergy(self.energy.at(time), fixed)
+
+    @property
+    def time_dependent(self) -> bool:
+        return self.energy.time_dependent or callable(self.temperature)
+
+    @property
+    def subsamples(self) -> bool:
+        return self.energy.subsamples
+
+    @property
+    def name(self) -> str:
+        return f"⟨{self.energy.name}⟩ - T S"
+
+
+class KL(AbstractFunctional):
+    """KL(rho || pi) = integral rho log(rho/pi) up to the constant log Z (eq. 67-68).
+
+    `target`: a function x -> log pi(x), which need not be normalised, a measure with `log_prob`,
+    or an energy E, for pi ~ exp(-E).
+    """
+
+    target: Any
+
+    def __init__(self, target: Any):
+        if not (hasattr(target, "log_prob") or callable(target)):
+            raise ArgumentError("target", type(target).__name__, "a log density or a measure")
+        self.target = target
+
+    def log_target(self, x: Any) -> Float[Array, ""]:
+        """log pi(x), unnormalised."""
+        if isinstance(self.target, AbstractFunctional):
+            return -self.target(x)
+        return getattr(self.target, "log_prob", self.target)(x)
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        return -state.entropy() - state.expect(self.log_target)
+
+    def realise(self) -> tuple[AbstractFunctional, Any]:
+        return ExpectedEnergy(Energy(_Negative(self))), 1.0
+
+    @property
+    def name(self) -> str:
+        return "KL(ρ‖π)"
+
+
+class _Negative(AbstractFunctional):
+    """x -> -log pi(x), as an energy."""
+
+    divergence: KL
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        return -jnp.asarray(self.divergence.log_target(state))

@@ -1,0 +1,102 @@
+"""Empirical risk (eq. 32), whole or by unbiased minibatches (eq. 51)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .. import tree
+from ..errors import ArgumentError
+from .base import AbstractFunctional
+
+BATCH_STREAM = 15
+
+
+class EmpiricalRisk(AbstractFunctional):
+    """E(theta) = (1/n) sum_i loss(theta, row_i) (eq. 32).
+
+    `loss(theta, row)` is a scalar; `data` is a pytree whose leaves have leading axis n, and `row`
+    has that structure without the axis. `batch_size` rows, drawn with replacement from the run's
+    own random numbers, give the unbiased estimate (1/b) sum over the batch, with covariance
+    Sigma(theta)/b.
+
+    The convention for n and temperature, stated once: the risk is a *mean*, so the Gibbs law at
+    temperature T is exp(-risk/T), and the posterior prod_i exp(-loss_i) is temperature 1/n, or
+    temperature 1 with `n * risk`, which `total()` gives.
+
+    Raises ArgumentError if leaves disagree on n or the batch is larger than the data.
+    """
+
+    loss: Callable[[Any, Any], Any]
+    data: Any
+    batch_size: int | None = eqx.field(static=True)
+
+    def __init__(self, loss: Callable[[Any, Any], Any], data: Any, batch_size: int | None = None):
+        if not callable(loss):
+            raise ArgumentError("loss", type(loss).__name__, "a function (theta, row) -> scalar")
+        data = jax.tree.map(jnp.asarray, data)
+        sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(data)}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ArgumentError(
+                "data", f"leading axes {sorted(sizes)}", "every leaf needs the same n >= 1 rows"
+            )
+        (n,) = sizes
+        if batch_size is not None and not 1 <= batch_size <= n:
+            raise ArgumentError("batch_size", batch_size, f"between 1 and the {n} rows of data")
+        self.loss, self.data, self.batch_size = loss, data, batch_size
+
+    @property
+    def count(self) -> int:
+        """n, the number of rows."""
+        return jax.tree.leaves(self.data)[0].shape[0]
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        return self._mean(state, self.data)
+
+    def _mean(self, state: Any, rows: Any) -> Float[Array, ""]:
+        losses = jax.vmap(lambda row: self.loss(state, row))(rows)
+        if losses.ndim != 1:
+            raise ArgumentError(
+                "loss", f"a value of shape {losses.shape[1:]}", "a loss must be a scalar"
+            )
+        return jnp.mean(losses)
+
+    def estimate(self, state: Any, randomness: Any) -> Any:
+        """The gradient over `batch_size` rows drawn with replacement; unbiased."""
+        if self.batch_size is None or randomness is None:
+            return self.differential(state)
+        uniform = randomness.uniform((self.batch_size,), jnp.float32, stream=BATCH_STREAM)
+        index = jnp.minimum((uniform * self.count).astype(jnp.int32), self.count - 1)
+        rows = jax.tree.map(lambda leaf: leaf[index], self.data)
+        return jax.grad(self._mean)(state, rows)
+
+    def total(self) -> AbstractFunctional:
+        """n E(theta) = sum_i loss_i: a negative log likelihood, temperature 1."""
+        return self.count * self
+
+    def gradients(self, state: Any) -> Any:
+        """The gradient of every row's loss, leading axis n."""
+        return jax.vmap(lambda row: jax.grad(self.loss)(state, row))(self.data)
+
+    @property
+    def subsamples(self) -> bool:
+        return self.batch_size is not None
+
+    @property
+    def name(self) -> str:
+        batch = "" if self.batch_size is None else f", batch {self.batch_size}"
+        return f"risk(n={self.count}{batch})"
+
+
+def gradient_covariance(risk: EmpiricalRisk, state: Any) -> Float[Array, "d d"]:
+    """Sigma(theta): the covariance over rows of the loss gradient, flattened (eq. 52)."""
+    rows = jax.tree.leaves(risk.gradients(state))
+    matrix = jnp.concatenate([jnp.reshape(leaf, (risk.count, -1)) for leaf in rows], axis=1)
+    centred = matrix - jnp.mean(matrix, axis=0)
+    assert matrix.shape[1] == tree.size(state)
+    return centred.T @ centred / risk.count

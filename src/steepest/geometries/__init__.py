@@ -1,0 +1,13 @@
+"""How *steepest* is measured.
+
+A geometry is one map, `sharp`: covector -> tangent. Of parameters: `Euclidean`, `Riemannian`, and the
+manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of phase space: `Symplectic`
+(conserves) and `Friction` (dissipates). Of measures: `Wasserstein` (mass moves). They add and scale.
+"""
+
+from .base import AbstractGeometry as AbstractGeometry
+from .flat import Euclidean as Euclidean
+from .flat import Riemannian as Riemannian
+from .kinetic import Friction as Friction
+from .kinetic import Symplectic as Symplectic
+from .wasserstein import Wasserstein as Wasserstein

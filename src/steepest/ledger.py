@@ -1,0 +1,168 @@
+"""The ledger of a run: what F was, what was dissipated, what work was done, what should be conserved.
+
+Deterministic flows: F(0) - F(t) = integral of <dF, K dF> (eq. 35, 40). Noisy paths are Sekimoto's:
+F(t) - F(0) = work - heat, where `dissipated` is the heat given to the bath. Accumulation is at every
+step; entries are at saves, the first is the initial state. On an ensemble every column is the mean
+over points, with its standard error.
+Source: Sekimoto, Stochastic Energetics, Springer 2010, chapter 4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import tree
+from .flow import AbstractFlow
+from .schemes import Entry, Metropolis, MinimizingMovement
+from .states.points import average, is_ensemble, points, standard_error
+
+
+class Totals(eqx.Module):
+    """What accumulates on the device between saves; per point."""
+
+    dissipated: Any
+    work: Any
+    first: Any
+    accepted: Any
+    violation: Any
+    residual: Any
+
+    @classmethod
+    def start(cls, flow: AbstractFlow, state: Any, time: Any) -> Totals:
+        """Zero everywhere, and the initial value of F."""
+        first = flow.per_point(state, time)
+        zero = jnp.zeros_like(first)
+        scalar = jnp.zeros((), zero.dtype)
+        return cls(zero, zero, first, zero, scalar - jnp.inf, scalar)
+
+    def add(self, entry: Entry, work: Any | None) -> Totals:
+        """The totals after one more step."""
+        return Totals(
+            self.dissipated + entry.dissipated.astype(self.dissipated.dtype),
+            self.work if work is None else self.work + work.astype(self.work.dtype),
+            self.first,
+            self.accepted
+            if entry.accepted is None
+            else self.accepted + entry.accepted.astype(self.accepted.dtype),
+            self.violation
+            if entry.violation is None
+            else jnp.maximum(self.violation, entry.violation.astype(self.violation.dtype)),
+            self.residual
+            if entry.residual is None
+            else jnp.maximum(self.residual, entry.residual.astype(self.residual.dtype)),
+        )
+
+    def merge(self, interval: Totals) -> Totals:
+        """These totals and those of one interval: two short sums round less than a long one."""
+        return Totals(
+            self.dissipated + interval.dissipated,
+            self.work + interval.work,
+            self.first,
+            interval.accepted,  # a rate over the interval
+            interval.violation,
+            interval.residual,
+        )
+
+    def restart(self) -> Totals:
+        """Zero for a new interval."""
+        zero, scalar = jnp.zeros_like(self.first), jnp.zeros((), self.first.dtype)
+        return Totals(zero, zero, self.first, zero, scalar - jnp.inf, scalar)
+
+
+def work_of_step(flow: AbstractFlow, old: Any, new: Any, time: Any, step: Any) -> Any | None:
+    """Work of the protocol over a step, dF/dt at fixed state (trapezoidal); None without one."""
+    if not flow.time_dependent:
+        return None
+    later = time + step
+    at_old = flow.per_point(old, later) - flow.per_point(old, time)
+    at_new = flow.per_point(new, later) - flow.per_point(new, time)
+    return 0.5 * (at_old + at_new)
+
+
+def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any) -> dict[str, Any]:
+    """One row of the ledger, computed on the device."""
+    values = flow.per_point(state, time)
+    closure = values - totals.first - totals.work + totals.dissipated
+    row = {
+        "functional": average(state, values),
+        "functional_error": standard_error(state, values),
+        "dissipation_rate": average(state, flow.rate_per_point(state, time)),
+        "dissipated": average(state, totals.dissipated),
+        "dissipated_error": standard_error(state, totals.dissipated),
+        "work": average(state, totals.work),
+        "closure": average(state, closure),
+        "closure_error": standard_error(state, closure),
+        "acceptance": average(state, totals.accepted) / jnp.maximum(steps, 1),
+        "violation": totals.violation,
+        "residual": totals.residual,
+        "finite": tree.all_finite(points(state)) & jnp.all(jnp.isfinite(totals.dissipated)),
+    }
+    if is_ensemble(state) and state.log_weights is not None:
+        row["mass"] = jnp.exp(jax.nn.logsumexp(state.log_weights))
+    return row
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """Columns of equal length, the first entry being the initial state.
+
+    `functional`: F; `dissipation_rate`: <dF, K dF>; `dissipated`: its integral, or the heat given to
+    the bath; `work`: done by a protocol; `closure`: F(t) - F(0) - work + dissipated, which theory
+    wants zero; `*_error`: standard errors over an ensemble (zero for one state); `acceptance`: over
+    the last interval (None without Metropolis); `conserved`: named columns that must not move.
+    """
+
+    times: np.ndarray
+    functional: np.ndarray
+    functional_error: np.ndarray
+    dissipation_rate: np.ndarray
+    dissipated: np.ndarray
+    dissipated_error: np.ndarray
+    work: np.ndarray
+    closure: np.ndarray
+    closure_error: np.ndarray
+    conserved: dict[str, np.ndarray]
+    acceptance: np.ndarray | None = None
+    violation: np.ndarray | None = None
+    residual: np.ndarray | None = None
+
+    @property
+    def heat(self) -> np.ndarray:
+        """Energy given to the bath: the same column as `dissipated`."""
+        return self.dissipated
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Every column by name, for tables and CSV files."""
+        plain = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "conserved" and getattr(self, field.name) is not None
+        }
+        plain["time"] = plain.pop("times")
+        order = ["time", *(name for name in plain if name != "time")]
+        extra = {f"conserved_{name}": column for name, column in self.conserved.items()}
+        return {name: plain[name] for name in order} | extra
+
+    @classmethod
+    def assemble(
+        cls, flow: AbstractFlow, scheme: Any, times: Any, rows: dict[str, Any]
+    ) -> Ledger:
+        """From the recorded rows of a run."""
+        conserved = {}
+        if not flow.noisy and all(not p.geometry.dissipative for p in flow.parts):
+            conserved["energy"] = rows["functional"] - rows["work"]
+        if "mass" in rows:
+            conserved["mass"] = rows["mass"]
+        names = {field.name for field in dataclasses.fields(cls)}
+        kept = {name: column for name, column in rows.items() if name in names}
+        if not isinstance(scheme, Metropolis):
+            kept["acceptance"] = None
+        if not isinstance(scheme, MinimizingMovement):
+            kept["violation"] = kept["residual"] = None
+        return cls(times=times, conserved=conserved, **kept)

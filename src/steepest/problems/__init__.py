@@ -1,0 +1,18 @@
+"""Named problems: a functional with a point to start from and names for its coordinates.
+
+Landscapes in closed form (`quadratic`, `double_well`, `rosenbrock`), regressions on a CSV file
+(`bayesian_logistic_regression`, `linear_regression`, `softmax_regression`) and the user's own
+energies (`imported_energy`). `read_table` reads the files.
+"""
+
+from .imported import imported_energy as imported_energy
+from .landscapes import double_well as double_well
+from .landscapes import quadratic as quadratic
+from .landscapes import rosenbrock as rosenbrock
+from .problem import Problem as Problem
+from .regression import bayesian_logistic_regression as bayesian_logistic_regression
+from .regression import linear_regression as linear_regression
+from .regression import softmax_regression as softmax_regression
+from .table import Table as Table
+from .table import TableError as TableError
+from .table import read_table as read_table

@@ -1,0 +1,18 @@
+"""How time advances: a scheme changes the error, never the flow.
+
+`Euler` follows the velocity; `RungeKutta` does so adaptively through diffrax; `MinimizingMovement`
+minimises instead. `Leapfrog`, `BAOAB` and `OBABO` are words of one splitting for kinetic flows,
+`Metropolis` makes the stationary law exact, and `Composition` advances a sum of flows part by part.
+"""
+
+from .base import AbstractScheme as AbstractScheme
+from .base import Entry as Entry
+from .composition import Composition as Composition
+from .euler import Euler as Euler
+from .metropolis import Metropolis as Metropolis
+from .minimizing_movement import MinimizingMovement as MinimizingMovement
+from .runge_kutta import RungeKutta as RungeKutta
+from .splitting import BAOAB as BAOAB
+from .splitting import OBABO as OBABO
+from .splitting import Leapfrog as Leapfrog
+from .splitting import Splitting as Splitting

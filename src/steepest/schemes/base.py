@@ -1,0 +1,78 @@
+"""How time advances. A scheme changes the error, never the flow.
+
+A scheme is the map (state, memory) -> (state, memory, entry) over one step. `memory` carries what
+the next step would compute again (a force, a value); `init` makes it from the state alone, so that a
+resumed run repeats it. `entry` is what the step writes into the ledger.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from ..errors import ArgumentError
+
+
+class Entry(eqx.Module):
+    """What one step did, per point.
+
+    `dissipated`: energy given to the bath or lost to friction. `accepted`: 1 or 0 (Metropolis).
+    `violation`: by how much De Giorgi's inequality fails (minimizing movements), and `residual`:
+    the optimality residual of the inner problem.
+    """
+
+    dissipated: Float[Array, "..."]
+    accepted: Float[Array, "..."] | None = None
+    violation: Float[Array, ""] | None = None
+    residual: Float[Array, ""] | None = None
+
+
+class AbstractScheme(eqx.Module):
+    """One way of advancing time by `step`."""
+
+    step: eqx.AbstractVar[float]
+
+    @abc.abstractmethod
+    def init(self, flow: Any, state: Any, time: Any, randomness: Any) -> Any:
+        """The memory at a state; `randomness` is that of the step which led there."""
+
+    @abc.abstractmethod
+    def advance(
+        self, flow: Any, state: Any, memory: Any, time: Any, step: Any, randomness: Any
+    ) -> tuple[Any, Any, Entry]:
+        """One step from `time` to `time + step`."""
+
+    def check(self, flow: Any, state: Any) -> None:
+        """Raises ArgumentError when the scheme cannot advance this flow."""
+
+    @property
+    def order(self) -> int:
+        """The order of accuracy in the step (weak order under noise)."""
+        return 1
+
+    @property
+    def monotone(self) -> bool:
+        """Whether each step lowers F at any step size."""
+        return False
+
+    @property
+    def name(self) -> str:
+        """How the scheme appears in the flow's row."""
+        return f"{type(self).__name__}({self.step:g})"
+
+
+def check_step(step: Any, argument: str = "step") -> None:
+    """Raises ArgumentError unless the step is a positive finite number."""
+    if isinstance(step, jax.core.Tracer):
+        return
+    try:
+        good = math.isfinite(float(step)) and float(step) > 0
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ArgumentError(argument, step, "a step is a positive finite number")

@@ -1,0 +1,76 @@
+"""Operator splitting of a sum of flows: each part by its own scheme, in turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+
+from .. import tree
+from ..errors import ArgumentError
+from ..states.points import pairing
+from .base import AbstractScheme, Entry
+from .euler import displacement
+
+
+class Composition(AbstractScheme):
+    """Advance `flow_1 + ... + flow_k` part by part; order 1 (Lie) or 2 (Strang).
+
+    `schemes`: one for each part, all with the same step. The ledger integrates the exchange of the
+    whole functional along each part's own motion (trapezoidal).
+    """
+
+    schemes: tuple[AbstractScheme, ...]
+    symmetric: bool = eqx.field(static=True)
+    step: float
+
+    def __init__(self, *schemes: AbstractScheme, symmetric: bool = True):
+        steps = {scheme.step for scheme in schemes}
+        if len(steps) != 1:
+            raise ArgumentError("schemes", f"steps {sorted(steps)}", "the parts share one step")
+        self.schemes, self.symmetric = schemes, symmetric
+        (self.step,) = steps
+
+    def init(self, flow, state, time, randomness):
+        return ()
+
+    def advance(self, flow, state, memory, time, step, randomness):
+        total: Any = 0.0
+        sequence = list(enumerate(self.schemes))
+        if self.symmetric:
+            halves = [(index, scheme, 0.5) for index, scheme in sequence[:-1]]
+            sequence = [*halves, (*sequence[-1], 1.0), *reversed(halves)]
+        else:
+            sequence = [(index, scheme, 1.0) for index, scheme in sequence]
+        for turn, (index, scheme, fraction) in enumerate(sequence):
+            part, own = flow.parts[index], randomness.fold(turn + 1)
+            inner = scheme.init(part, state, time, own)
+            before, _ = flow.slope(state, time)
+            new, _, _ = scheme.advance(part, state, inner, time, fraction * step, own)
+            after, _ = flow.slope(new, time)
+            total = total - _exchange(state, new, before, after)
+            state = new
+        return state, (), Entry(total)
+
+    def check(self, flow, state):
+        if len(flow.parts) != len(self.schemes):
+            raise ArgumentError(
+                "schemes", f"{len(self.schemes)} of them", f"the flow has {len(flow.parts)} parts"
+            )
+        for part, scheme in zip(flow.parts, self.schemes, strict=True):
+            scheme.check(part, state)
+
+    @property
+    def order(self):
+        lowest = min(scheme.order for scheme in self.schemes)
+        return min(lowest, 2 if self.symmetric else 1)
+
+    @property
+    def name(self):
+        return f"Composition({', '.join(scheme.name for scheme in self.schemes)})"
+
+
+def _exchange(state: Any, new: Any, before: Any, after: Any) -> Any:
+    """<(dF + dF+)/2, x+ - x> per point."""
+    mean = tree.scale(0.5, tree.add(before, after))
+    return pairing(state, mean, displacement(state, new))

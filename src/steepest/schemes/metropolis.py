@@ -1,0 +1,159 @@
+"""Accept or reject, so that the stationary law is exactly Gibbs at any step (eq. 44).
+
+Around `Euler` it is the Metropolis-adjusted Langevin algorithm; around `OBABO` (or BAB on a flow with
+friction) it is generalised Hybrid Monte Carlo: the momentum turns round on rejection.
+Sources: Roberts and Tweedie, Bernoulli 2 (1996) 341; Horowitz, Phys. Lett. B 268 (1991) 247.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import tree
+from ..errors import ArgumentError
+from ..functionals import ExpectedEnergy
+from ..geometries import Wasserstein
+from ..states import Phase
+from ..states.points import each, is_ensemble, points, with_points
+from .base import AbstractScheme, Entry
+from .euler import Euler
+from .splitting import Bath, Splitting, hamiltonian
+
+ACCEPT_STREAM = 14
+
+
+class Metropolis(AbstractScheme):
+    """`scheme` as a proposal, accepted with the probability that keeps exp(-F/T) invariant.
+
+    Works for `Euler` on flat and Riemannian geometries with thermal noise and for `OBABO` on kinetic
+    flows; each particle of an ensemble is accepted by itself. Raises ArgumentError otherwise.
+    """
+
+    scheme: AbstractScheme
+    step: float
+
+    def __init__(self, scheme: AbstractScheme):
+        self.scheme, self.step = scheme, scheme.step
+
+    def init(self, flow, state, time, randomness):
+        memory = self.scheme.init(flow, state, time, randomness)
+        return memory, _values(flow, state, time)
+
+    def advance(self, flow, state, memory, time, step, randomness):
+        if isinstance(self.scheme, Euler):
+            return self._langevin(flow, state, memory, time, step, randomness)
+        return self._hybrid(flow, state, memory, time, step, randomness)
+
+    def _langevin(self, flow, state, memory, time, step, randomness):
+        slope, value = memory
+        new, new_slope, _ = self.scheme.advance(flow, state, slope, time, step, randomness)
+        new_value = _values(flow, new, time + step)
+        temperature = flow.parts[0].temperature(time)
+        forward = _log_density(flow, state, slope[1], new, time, step)
+        backward = _log_density(flow, new, new_slope[1], state, time, step)
+        log_ratio = (value - new_value) / temperature + backward - forward
+        accept = _accept(randomness, log_ratio)
+        state = _select(accept, new, state)
+        slope = _select(accept, new_slope, slope)
+        heat = jnp.where(accept, value - new_value, 0.0)
+        value = jnp.where(accept, new_value, value)
+        return state, (slope, value), Entry(heat, accept.astype(value.dtype))
+
+    def _hybrid(self, flow, state, memory, time, step, randomness):
+        force, value = memory
+        batch = 1 if is_ensemble(state) else 0
+        kinetic = hamiltonian(flow.parts[0].functional).kinetic
+        bath = Bath.of(flow, time)
+        state, first = bath.relax(state, step / 2, randomness, stream=0)
+        before = value + kinetic(points(state).momentum, batch)
+        inner = Splitting(self.step, "BAB")
+        new, new_force, _ = inner.advance(flow, state, force, time, step, randomness)
+        new_value = _values(flow, new, time + step)
+        after = new_value + kinetic(points(new).momentum, batch)
+        accept = _accept(randomness, (before - after) / flow.parts[0].temperature(time))
+        turned = with_points(
+            state, Phase(points(state).position, tree.scale(-1.0, points(state).momentum))
+        )
+        state = _select(accept, new, turned)
+        force = _select(accept, new_force, force)
+        value = jnp.where(accept, new_value, value)
+        state, second = bath.relax(state, step / 2, randomness, stream=1)
+        return state, (force, value), Entry(first + second, accept.astype(value.dtype))
+
+    def check(self, flow, state):
+        self.scheme.check(flow, state)
+        if len(flow.parts) != 1:
+            raise ArgumentError("flow", str(flow), "Metropolis advances a single flow")
+        part = flow.parts[0]
+        if part.thermal is None or len(part.noise.terms) != 1:
+            raise ArgumentError("noise", flow, "Metropolis needs Thermal noise and no other")
+        if callable(part.thermal.temperature) or part.functional.time_dependent:
+            raise ArgumentError("flow", str(flow), "Metropolis needs a fixed law: no schedules")
+        if is_ensemble(state) and not isinstance(part.functional, ExpectedEnergy):
+            raise ArgumentError("functional", part.functional.name, "particles must not interact")
+        if isinstance(self.scheme, Euler):
+            if part.geometry.kinetic or part.geometry.curved:
+                raise ArgumentError(
+                    "scheme", self.name, "on this geometry use Metropolis(OBABO(step))"
+                )
+            if part.thermal.increments != "normal":
+                raise ArgumentError("increments", part.thermal.increments, "Metropolis: 'normal'")
+        elif not (isinstance(self.scheme, Splitting) and self.scheme.word == "OBABO"):
+            raise ArgumentError(
+                "scheme", self.scheme.name, "Metropolis takes Euler(step) or OBABO(step)"
+            )
+
+    @property
+    def order(self):
+        return self.scheme.order
+
+    @property
+    def name(self):
+        return f"Metropolis({self.scheme.name})"
+
+
+def _values(flow: Any, state: Any, time: Any) -> Any:
+    """The energy per point, without the kinetic part (which the bath changes)."""
+    part = flow.parts[0]
+    functional = part.functional.at(time)
+    if part.geometry.kinetic:
+        potential = hamiltonian(functional).potential
+        return each(lambda x: potential(x.position), state)(points(state))
+    return functional.per_point(state)
+
+
+def _log_density(flow: Any, start: Any, velocity: Any, end: Any, time: Any, step: Any) -> Any:
+    """log q(end | start) per point of the Euler-Maruyama kernel, up to a constant."""
+    part = flow.parts[0]
+    geometry = part.geometry.at(time)
+    if isinstance(geometry, Wasserstein):
+        geometry = geometry.ground
+
+    def one(x: Any, v: Any, y: Any) -> Any:
+        residual = tree.axpy(-step, v, tree.sub(y, x))
+        spread = 4.0 * part.temperature(time) * step
+        return -geometry.length_sq(x, residual) / spread - geometry.log_volume(x)
+
+    return each(one, start)(points(start), points(velocity), points(end))
+
+
+def _accept(randomness: Any, log_ratio: Any) -> Any:
+    """True with probability min(1, exp(log_ratio)); a non-finite proposal is rejected."""
+    uniform = randomness.uniform(jnp.shape(log_ratio), log_ratio.dtype, stream=ACCEPT_STREAM)
+    return jnp.log(uniform) < jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+
+
+def _select(accept: Any, new: Any, old: Any) -> Any:
+    """new where accepted, old elsewhere, leaf by leaf."""
+
+    def leaf(a: Any, b: Any) -> Any:
+        if jnp.ndim(a) < jnp.ndim(accept) or jnp.shape(a)[: accept.ndim] != accept.shape:
+            return a
+        return jnp.where(accept.reshape(accept.shape + (1,) * (a.ndim - accept.ndim)), a, b)
+
+    return jax.tree.map(leaf, new, old)
+
+

@@ -1,0 +1,222 @@
+"""Splittings of kinetic flows, spelled as words over three half-steps, each an exact flow.
+
+    A  drift     dq = dH/dp dt           (the conservative geometry, position part)
+    B  kick      dp = -dH/dq dt          (the conservative geometry, momentum part)
+    O  bath      dp = -gamma p/m dt + sqrt(2 gamma temperature) dW, solved exactly (eq. 53)
+
+`Leapfrog` is BAB, `BAOAB` and `OBABO` are themselves; a letter that occurs k times takes step/k.
+Sources: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; Bussi and Parrinello, Phys. Rev.
+E 75 (2007) 056707.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .. import tree
+from ..errors import ArgumentError
+from ..functionals import ExpectedEnergy, Hamiltonian
+from ..geometries import Friction, Wasserstein
+from ..geometries.base import Scaled, Sum
+from ..noise import Diffusion
+from ..states import Phase
+from ..states.points import is_ensemble, points, with_points
+from .base import AbstractScheme, Entry, check_step
+
+
+class Splitting(AbstractScheme):
+    """The splitting spelled by `word`, e.g. "BAOAB".
+
+    Second order for palindromes. The ledger's dissipation is the kinetic energy that O gives to the
+    bath, exactly; the residual of the balance is the shadow work of A and B, of order step^2.
+    """
+
+    step: float
+    word: str = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_step(self.step)
+        if not self.word or set(self.word) - set("ABO") or not {"A", "B"} <= set(self.word):
+            raise ArgumentError("word", repr(self.word), "letters A, B, O with at least A and B")
+
+    def init(self, flow, state, time, randomness):
+        return _force(flow, state, time, randomness)
+
+    def advance(self, flow, state, memory, time, step, randomness):
+        ensemble = is_ensemble(state)
+        bath = Bath.of(flow, time)
+        force: Any = memory
+        dissipated = jnp.zeros((state.count,) if ensemble else (), tree.dtype(points(state)))
+        fraction = {letter: step / self.word.count(letter) for letter in set(self.word)}
+        for index, letter in enumerate(self.word):
+            duration = fraction[letter]
+            if letter == "A":
+                state, force = drift(flow, state, time, duration), None
+            elif letter == "B":
+                if force is None:
+                    force = _force(flow, state, time + step, randomness)
+                state = _kick(state, force, duration)
+            else:
+                state, heat = bath.relax(state, duration, randomness, stream=index)
+                dissipated = dissipated + heat
+        if force is None:
+            force = _force(flow, state, time + step, randomness)
+        return state, force, Entry(dissipated)
+
+    def check(self, flow, state):
+        check_kinetic(self, flow)
+        part = flow.parts[0]
+        friction = _friction(part.geometry)
+        if "O" not in self.word and (friction is not None or part.thermal is not None):
+            raise ArgumentError(
+                "scheme", self.name, "this flow has friction: use BAOAB(step) or OBABO(step)"
+            )
+
+    @property
+    def order(self):
+        return 2 if self.word == self.word[::-1] else 1
+
+    @property
+    def name(self):
+        return f"{self.word}({self.step:g})"
+
+
+def Leapfrog(step: float) -> Splitting:  # noqa: N802
+    """BAB (velocity Verlet) for conservative kinetic flows: symplectic, reversible, order 2."""
+    return Splitting(step, "BAB")
+
+
+def BAOAB(step: float) -> Splitting:  # noqa: N802
+    """BAOAB for kinetic flows with friction: order 2, and exact in position for quadratics."""
+    return Splitting(step, "BAOAB")
+
+
+def OBABO(step: float) -> Splitting:  # noqa: N802
+    """OBABO for kinetic flows with friction: order 2; its inner BAB is what `Metropolis` tests."""
+    return Splitting(step, "OBABO")
+
+
+class Bath(eqx.Module):
+    """Friction and noise on the momentum, solved exactly over any duration."""
+
+    friction: Any
+    temperature: Any
+    hamiltonian: Hamiltonian
+    increments: str = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, flow: Any, time: Any) -> Bath:
+        """The bath of a kinetic flow at `time`."""
+        part = flow.parts[0]
+        thermal = part.thermal
+        return cls(
+            _friction(part.geometry.at(time)),
+            part.temperature(time),
+            hamiltonian(part.functional),
+            "normal" if thermal is None else thermal.increments,
+        )
+
+    def relax(self, state: Any, duration: Any, randomness: Any, stream: int) -> tuple[Any, Any]:
+        """p+ = c p + sqrt(m T (1 - c^2)) xi, c = exp(-gamma duration / m), and the heat given."""
+        batch = 1 if is_ensemble(state) else 0
+        momentum = points(state).momentum
+        if self.friction is None:
+            return state, jnp.zeros(jax.tree.leaves(momentum)[0].shape[:batch])
+        mass = self.hamiltonian.masses(momentum)
+        rate = jax.tree.map(lambda m: -self.friction * duration / m, mass)
+        new = jax.tree.map(lambda p, r: jnp.exp(r).astype(p.dtype) * p, momentum, rate)
+        if self.temperature is not None:
+            white = randomness.like(momentum, kind=self.increments, stream=stream)
+            new = jax.tree.map(
+                lambda p, r, m, w: (
+                    p + jnp.sqrt(-m * self.temperature * jnp.expm1(2 * r)).astype(p.dtype) * w
+                ),
+                new,
+                rate,
+                mass,
+                white,
+            )
+        kinetic = self.hamiltonian.kinetic
+        heat = kinetic(momentum, batch) - kinetic(new, batch)
+        return with_points(state, Phase(points(state).position, new)), heat
+
+
+def drift(flow: Any, state: Any, time: Any, duration: Any) -> Any:
+    """A: the position moves along dH/dp for `duration`."""
+    phase = points(state)
+    tangent = _conservative_velocity(flow, state, time, None)
+    return with_points(
+        state, Phase(tree.axpy(duration, points(tangent).position, phase.position), phase.momentum)
+    )
+
+
+def _kick(state: Any, force: Any, duration: Any) -> Any:
+    phase = points(state)
+    return with_points(
+        state, Phase(phase.position, tree.axpy(duration, force, phase.momentum))
+    )
+
+
+def _force(flow: Any, state: Any, time: Any, randomness: Any) -> Any:
+    return points(_conservative_velocity(flow, state, time, randomness)).momentum
+
+
+def _conservative_velocity(flow: Any, state: Any, time: Any, randomness: Any) -> Any:
+    """-K_antisymmetric dH; what is not used of it is never computed."""
+    part = flow.parts[0]
+    covector = part.covector(state, time, randomness)
+    conservative = _conservative(part.geometry.at(time))
+    return tree.scale(-1.0, conservative.sharp(state, covector))
+
+
+def _conservative(geometry: Any) -> Any:
+    """The terms of a kinetic geometry without friction."""
+    if isinstance(geometry, Wasserstein):
+        return Wasserstein(_conservative(geometry.ground))
+    kept = [term for term in geometry.terms if term.conservative]
+    return kept[0] if len(kept) == 1 else Sum(tuple(kept))
+
+
+def _friction(geometry: Any) -> Any | None:
+    """The total friction coefficient of a kinetic geometry, None without friction."""
+    if isinstance(geometry, Wasserstein):
+        return _friction(geometry.ground)
+    total = None
+    for term in geometry.terms:
+        factor = 1.0
+        while isinstance(term, Scaled):
+            factor, term = factor * term.factor, term.part
+        if isinstance(term, Friction):
+            total = factor * term.gamma if total is None else total + factor * term.gamma
+    return total
+
+
+def hamiltonian(functional: Any) -> Hamiltonian:
+    """The Hamiltonian inside a kinetic functional of a point or of particles."""
+    found = functional.energy if isinstance(functional, ExpectedEnergy) else functional
+    if not isinstance(found, Hamiltonian):
+        raise ArgumentError(
+            "functional", functional.name, "a splitting needs H(q, p) = E(q) + |p|²/2"
+        )
+    return found
+
+
+def check_kinetic(scheme: Any, flow: Any) -> None:
+    """Raises ArgumentError unless the flow is a single separable kinetic flow."""
+    if len(flow.parts) != 1:
+        raise ArgumentError("flow", str(flow), f"{scheme.name} advances a single flow")
+    part = flow.parts[0]
+    if not part.geometry.kinetic or not part.geometry.conservative:
+        raise ArgumentError(
+            "scheme",
+            scheme.name,
+            f"{part.geometry.name} is not kinetic; use Euler(step), or the geometry "
+            "Symplectic() + Friction(gamma) on a Phase",
+        )
+    if part.noise is not None and any(isinstance(t, Diffusion) for t in part.noise.terms):
+        raise ArgumentError("noise", part.noise.name, f"{scheme.name} takes Thermal noise only")
+    hamiltonian(part.functional)

@@ -1,0 +1,62 @@
+"""One point or many: how the floors above see a state without asking which one they hold.
+
+A state is a point (any pytree, or a `Phase`) or an ensemble of points (`Particles`). What is counted
+"per point" has shape () or (n,), and `average` brings it to one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .. import tree
+from .particles import Particles
+
+
+def is_ensemble(state: Any) -> bool:
+    """Whether the state is an empirical measure."""
+    return isinstance(state, Particles)
+
+
+def points(state: Any) -> Any:
+    """The point, or the points with their leading axis."""
+    return state.positions if isinstance(state, Particles) else state
+
+
+def with_points(state: Any, new: Any) -> Any:
+    """The same state at other points."""
+    if isinstance(state, Particles):
+        return eqx.tree_at(lambda s: s.positions, state, new)
+    return new
+
+
+def each(fn: Callable[..., Any], state: Any) -> Callable[..., Any]:
+    """fn of one point, made to act on every point of the state."""
+    return jax.vmap(fn) if isinstance(state, Particles) else fn
+
+
+def average(state: Any, values: Any) -> Any:
+    """The weighted mean of per-point values (themselves, for one point)."""
+    return state.average(values) if isinstance(state, Particles) else values
+
+
+def standard_error(state: Any, values: Float[Array, "..."]) -> Float[Array, ""]:
+    """Of the mean of per-point values, for independent points; zero for one point."""
+    if not isinstance(state, Particles):
+        return jnp.zeros((), jnp.result_type(values))
+    mean = state.average(values)
+    w = state.weights
+    n = jnp.asarray(state.count, values.dtype)
+    return jnp.sqrt(jnp.sum((w * (values - mean)) ** 2) * n / jnp.maximum(n - 1.0, 1.0))
+
+
+def pairing(state: Any, covector: Any, tangent: Any) -> Float[Array, "..."]:
+    """<covector, tangent> per point, so that its average over the state is the full pairing."""
+    if isinstance(state, Particles):
+        return tree.dot(state.potential_gradient(covector), tangent.positions, batch=1)
+    return tree.dot(covector, tangent)

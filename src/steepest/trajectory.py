@@ -1,0 +1,276 @@
+"""What a run leaves: times, states, the ledger, and ways out to xarray, ArviZ, a file and a figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from .errors import ArgumentError
+from .ledger import Ledger
+from .states import Particles, Phase
+from .states.points import is_ensemble, points
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+    """A run of a flow.
+
+    `times`: (S + 1,), the first being the start; `states`: the state with leading axis S + 1 on each
+    leaf; `ledger`: see Ledger. `flow` and `scheme` are what ran (None after `load`, which keeps
+    their description in `row`). `interrupted` is True after Ctrl-C.
+    """
+
+    times: Any
+    states: Any
+    ledger: Ledger
+    flow: Any = None
+    scheme: Any = None
+    save_every: int = 1
+    balanced: bool = True
+    interrupted: bool = False
+    description: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def final(self) -> Any:
+        """The last state."""
+        return self.at(-1)
+
+    def at(self, index: int) -> Any:
+        """The state of one save."""
+        return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf[index]), self.states)
+
+    @property
+    def row(self) -> dict[str, str]:
+        """What ran, in words: the flow's row and the scheme."""
+        if self.flow is None:
+            return self.description
+        parts = [part.row() for part in self.flow.parts]
+        row = {name: " + ".join(part[name] for part in parts) for name in parts[0]}
+        return row | {"scheme": self.scheme.name}
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def head(self, count: int) -> Trajectory:
+        """The first `count` saves."""
+        return self._cut(slice(None, count))
+
+    def tail(self, start: int) -> Trajectory:
+        """The saves from `start` on, for example after warm-up."""
+        return self._cut(slice(start, None))
+
+    def _cut(self, window: slice) -> Trajectory:
+        book = {
+            field.name: getattr(self.ledger, field.name)
+            for field in dataclasses.fields(self.ledger)
+        }
+        cut = {name: column[window] for name, column in book.items() if _is_column(column)}
+        cut["conserved"] = {name: c[window] for name, c in self.ledger.conserved.items()}
+        return dataclasses.replace(
+            self,
+            times=self.times[window],
+            states=jax.tree.map(lambda leaf: leaf[window], self.states),
+            ledger=dataclasses.replace(self.ledger, **cut),
+        )
+
+    def audit(self, **options: Any) -> Any:
+        """Hold the run against the theory: see `steepest.audit.audit`."""
+        from .audit import audit
+
+        return audit(self, **options)
+
+    def free_energy(self, **options: Any) -> Any:
+        """F(rho) = <E> - T S at each save of an ensemble: see `steepest.audit.free_energy`."""
+        from .audit import free_energy
+
+        return free_energy(self, **options)
+
+    @property
+    def chains(self) -> int:
+        """How many points run side by side."""
+        return jax.tree.leaves(self.states)[0].shape[1] if is_ensemble(self.states) else 1
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """Positions by name, with leading axes (chain, save)."""
+        points_ = points(self.states)
+        if isinstance(points_, Phase):
+            points_ = points_.position
+        found = {}
+        for path, leaf in jax.tree_util.tree_flatten_with_path(points_)[0]:
+            name = "_".join(_key_name(key) for key in path) or "theta"
+            leaf = np.asarray(leaf)
+            found[name] = np.moveaxis(leaf, 1, 0) if is_ensemble(self.states) else leaf[None]
+        return found
+
+    def to_xarray(self) -> Any:
+        """An xarray Dataset: positions over (chain, time, ...) and the ledger over time."""
+        import xarray
+
+        variables = {}
+        for name, values in self.variables().items():
+            dims = ("chain", "time", *(f"{name}_dim_{i}" for i in range(values.ndim - 2)))
+            variables[name] = (dims, values)
+        for name, column in self.ledger.columns().items():
+            if name != "time":
+                variables[f"ledger_{name}"] = (("time",), np.asarray(column))
+        coordinates = {"time": np.asarray(self.times), "chain": np.arange(self.chains)}
+        return xarray.Dataset(variables, coords=coordinates, attrs=self.row)
+
+    def to_arviz(
+        self,
+        warmup: int = 0,
+        coords: dict[str, Any] | None = None,
+        dims: dict[str, list[str]] | None = None,
+    ) -> Any:
+        """An ArviZ InferenceData: a particle is a chain, a save (after `warmup`) is a draw.
+
+        The ledger goes along as its own group.
+        """
+        import arviz
+
+        posterior = {name: values[:, warmup:] for name, values in self.variables().items()}
+        data = arviz.from_dict(posterior=posterior, coords=coords, dims=dims)
+        columns = {k: np.asarray(v) for k, v in self.ledger.columns().items() if k != "time"}
+        import xarray
+
+        data.add_groups(
+            {
+                "ledger": xarray.Dataset(
+                    {name: (("time",), column) for name, column in columns.items()},
+                    coords={"time": np.asarray(self.times)},
+                    attrs=self.row,
+                )
+            },
+            warn_on_custom_groups=False,
+        )
+        return data
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one .npz file (arrays and JSON, no pickle); whole or not at all."""
+        path = Path(path)
+        if path.suffix != ".npz":
+            path = path.with_name(path.name + ".npz")
+        leaves: list[Any] = []
+        shape = _describe(self.states, leaves)
+        header = {
+            "format": FORMAT,
+            "states": shape,
+            "row": self.row,
+            "save_every": self.save_every,
+            "balanced": self.balanced,
+            "interrupted": self.interrupted,
+            "conserved": sorted(self.ledger.conserved),
+        }
+        arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        arrays |= {f"ledger_{k}": np.asarray(v) for k, v in self.ledger.columns().items()}
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        scratch = path.with_name(path.name + ".partial")
+        try:
+            with open(scratch, "wb") as file:
+                np.savez(file, **arrays)
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trajectory:
+        """Read what `save` wrote; executes nothing. Raises ArgumentError for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            header = json.loads(bytes(arrays.pop("header")))
+            if header["format"] != FORMAT:
+                raise ArgumentError("path", path, f"format {header['format']}, wanted {FORMAT}")
+            states = _rebuild(header["states"], arrays)
+            columns = {k[7:]: v for k, v in arrays.items() if k.startswith("ledger_")}
+        except FileNotFoundError:
+            raise
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise ArgumentError("path", path, "not a saved trajectory") from error
+        conserved = {name: columns.pop(f"conserved_{name}") for name in header["conserved"]}
+        book = Ledger(times=columns.pop("time"), conserved=conserved, **columns)
+        return cls(
+            book.times,
+            states,
+            book,
+            save_every=header["save_every"],
+            balanced=header["balanced"],
+            interrupted=header["interrupted"],
+            description=header["row"],
+        )
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """The ledger as a figure (functional, dissipation, closure); written to `path` if given."""
+        from .figures import ledger_figure
+
+        figure = ledger_figure(self)
+        if path is not None:
+            figure.savefig(path, dpi=160)
+        return figure
+
+
+def _is_column(value: Any) -> bool:
+    return hasattr(value, "shape") and getattr(value, "ndim", 0) == 1
+
+
+def _key_name(key: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def _describe(value: Any, leaves: list[Any]) -> Any:
+    """The structure of a state as JSON; arrays are appended to `leaves`."""
+    if value is None:
+        return None
+    if isinstance(value, Phase):
+        return ["phase", _describe(value.position, leaves), _describe(value.momentum, leaves)]
+    if isinstance(value, Particles):
+        inner = _describe(value.positions, leaves)
+        return ["particles", inner, _describe(value.log_weights, leaves)]
+    if isinstance(value, dict):
+        return ["dict", {str(k): _describe(v, leaves) for k, v in value.items()}]
+    if isinstance(value, (list, tuple)):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return [kind, [_describe(v, leaves) for v in value]]
+    if hasattr(value, "shape"):
+        leaves.append(value)
+        return ["array", len(leaves) - 1]
+    raise ArgumentError(
+        "state", type(value).__name__, "save() knows dicts, lists, tuples, Phase and Particles"
+    )
+
+
+def _rebuild(shape: Any, arrays: dict[str, Any]) -> Any:
+    if shape is None:
+        return None
+    kind, *inside = shape
+    if kind == "array":
+        return arrays[f"state_{int(inside[0])}"]
+    if kind == "dict":
+        return {name: _rebuild(part, arrays) for name, part in inside[0].items()}
+    if kind in ("list", "tuple"):
+        parts = [_rebuild(part, arrays) for part in inside[0]]
+        return parts if kind == "list" else tuple(parts)
+    first, second = (_rebuild(part, arrays) for part in inside)
+    if kind == "phase":
+        return Phase(first, second)
+    if kind == "particles":
+        # Saved states carry a leading axis of saves, which the checks of Particles do not expect.
+        made = object.__new__(Particles)
+        object.__setattr__(made, "positions", first)
+        object.__setattr__(made, "log_weights", second)
+        return made
+    raise ValueError(kind)

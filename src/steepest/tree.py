@@ -1,0 +1,116 @@
+"""Linear algebra on pytrees of arrays: the tangent and cotangent spaces of every state.
+
+`batch` is the number of leading axes that count copies (0 for one state, 1 for an ensemble);
+products then keep those axes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .errors import ArgumentError
+
+
+def add(x: Any, y: Any) -> Any:
+    """x + y."""
+    return jax.tree.map(jnp.add, x, y)
+
+
+def sub(x: Any, y: Any) -> Any:
+    """x - y."""
+    return jax.tree.map(jnp.subtract, x, y)
+
+
+def scale(a: Any, x: Any) -> Any:
+    """a x for a scalar a."""
+    return jax.tree.map(lambda leaf: jnp.asarray(a, leaf.dtype) * leaf, x)
+
+
+def axpy(a: Any, x: Any, y: Any) -> Any:
+    """a x + y for a scalar a."""
+    return jax.tree.map(lambda u, v: jnp.asarray(a, v.dtype) * u + v, x, y)
+
+
+def zeros_like(x: Any) -> Any:
+    """The zero vector of the space of x."""
+    return jax.tree.map(jnp.zeros_like, x)
+
+
+def dot(x: Any, y: Any, batch: int = 0) -> Float[Array, "..."]:
+    """<x, y> = sum over leaves of sum x y; leading `batch` axes are kept."""
+
+    def leaf(u: Array, v: Array) -> Array:
+        product = jnp.conj(u) * v
+        # Small trailing axes are unrolled, so that XLA keeps the sum inside an elementwise
+        # kernel (a reduction would end it); long ones are reduced.
+        if batch and product.ndim == batch + 1 and product.shape[-1] <= 8:
+            return sum((product[..., i] for i in range(1, product.shape[-1])), product[..., 0])
+        return jnp.sum(product, axis=tuple(range(batch, product.ndim)))
+
+    parts = [leaf(u, v) for u, v in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)]
+    return sum(parts[1:], parts[0])
+
+
+def norm_sq(x: Any, batch: int = 0) -> Float[Array, "..."]:
+    """<x, x>."""
+    return dot(x, x, batch)
+
+
+def size(x: Any, batch: int = 0) -> int:
+    """The number of real coordinates (of one copy)."""
+    total = 0
+    for leaf in jax.tree.leaves(x):
+        count = 1
+        for n in jnp.shape(leaf)[batch:]:
+            count *= n
+        total += count
+    return total
+
+
+def dtype(x: Any) -> Any:
+    """The common floating dtype of the leaves."""
+    return jnp.result_type(*jax.tree.leaves(x))
+
+
+def as_float(x: Any, argument: str = "state") -> Any:
+    """Every leaf as a float array; raises ArgumentError for leaves that cannot be one."""
+
+    def leaf(path: Any, value: Any) -> Array:
+        try:
+            array = jnp.asarray(value)
+        except (TypeError, ValueError) as error:
+            name = argument + jax.tree_util.keystr(path)
+            raise ArgumentError(name, type(value).__name__, "every leaf must be an array") from error
+        if jnp.issubdtype(array.dtype, jnp.complexfloating):
+            name = argument + jax.tree_util.keystr(path)
+            raise ArgumentError(name, array.dtype, "split it into real and imaginary parts")
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            array = array.astype(jnp.result_type(float))
+        return array
+
+    if not jax.tree.leaves(x):
+        raise ArgumentError(argument, "no arrays", "give at least one float array")
+    return jax.tree_util.tree_map_with_path(leaf, x)
+
+
+def all_finite(x: Any) -> Array:
+    """True where every number of every leaf is finite."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(x)]))
+
+
+def check_like(argument: str, given: Any, wanted: Any, what: str) -> None:
+    """Raises ArgumentError unless `given` has the structure and shapes of `wanted`."""
+    if jax.tree.structure(given) != jax.tree.structure(wanted):
+        raise ArgumentError(
+            argument,
+            f"structure {jax.tree.structure(given)}",
+            f"{what} has structure {jax.tree.structure(wanted)}",
+        )
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(given)]
+    expected = [jnp.shape(leaf) for leaf in jax.tree.leaves(wanted)]
+    if shapes != expected:
+        raise ArgumentError(argument, f"shapes {shapes}", f"{what} has shapes {expected}")
