@@ -1,0 +1,84 @@
+"""The second law on an ensemble: F(rho_t) = <E> - T S does not rise (eq. 46, 48)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .. import tree
+from ..errors import ArgumentError
+from ..states import Particles
+from .context import Context
+from .report import Check
+
+SIGMAS = 5.0
+
+
+class FreeEnergySeries(NamedTuple):
+    """Free energy at some saves, with standard errors; `dissipated` is its drop so far."""
+
+    times: np.ndarray
+    value: np.ndarray
+    standard_error: np.ndarray
+
+    @property
+    def dissipated(self) -> np.ndarray:
+        """F(0) - F(t) = heat + T (S(t) - S(0)): T times the entropy production."""
+        return self.value[0] - self.value
+
+
+def free_energy(trajectory: Any, saves: int = 16, estimator: str = "auto") -> FreeEnergySeries:
+    """<E> - T S(rho) with the entropy estimated from the particles (see Particles.entropy).
+
+    Up to `saves` evenly spaced saves; the standard error is the spread of E(x_i) + T log rho(x_i)
+    over particles. Raises ArgumentError for a run that is not a thermal ensemble.
+    """
+    context = Context(trajectory)
+    if not context.ensemble or context.part.thermal is None:
+        raise ArgumentError("trajectory", "not a thermal ensemble", "run Particles under Thermal(T)")
+    index = np.unique(np.linspace(0, len(trajectory) - 1, saves).astype(int))
+    times = np.asarray(trajectory.times)[index]
+    value, error = [], []
+    for i, time in zip(index, times, strict=True):
+        state = trajectory.at(int(i))
+        temperature = float(context.part.temperature(float(time)))
+        energies = np.asarray(context.flow.per_point(state, float(time)), float)
+        terms = energies - temperature * np.asarray(_entropy(state, estimator), float)
+        weights = np.asarray(state.weights, float)
+        mean = float(np.sum(weights * terms))
+        value.append(mean)
+        error.append(float(np.sqrt(np.sum((weights * (terms - mean)) ** 2))))
+    return FreeEnergySeries(times, np.array(value), np.array(error))
+
+
+@eqx.filter_jit
+def _entropy(state: Particles, estimator: str) -> Any:
+    return state.entropy_terms(estimator)
+
+
+def second_law_checks(context: Context) -> list[Check]:
+    """No rise of the free energy between 16 saves beyond five standard errors."""
+    part = context.part
+    if not (context.ensemble and context.single and part.thermal is not None):
+        return []
+    name = "free energy descent"
+    one = jax.tree.map(lambda x: x[0, 0], context.chain_points(0.0))
+    count, dimension = context.trajectory.chains, tree.size(one)
+    if part.equilibrium().kind != "gibbs":
+        return [Check.undecided(name, "the temperature or the energy follows a schedule")]
+    if dimension > 4 or count < 100 or part.geometry.curved:
+        why = f"the entropy of {count} points in {dimension} dimensions is not estimated reliably"
+        return [Check.undecided(name, why)]
+    if len(context.trajectory) < 3:
+        return [Check.undecided(name, "fewer than three saves")]
+    series = free_energy(context.trajectory)
+    rise = np.diff(series.value)
+    error = np.hypot(series.standard_error[1:], series.standard_error[:-1])
+    worst = int(np.argmax(rise - SIGMAS * error))
+    why = f"largest rise of <E> - T S, from {series.value[0]:.4g} to {series.value[-1]:.4g}"
+    return [Check.compare(name, max(rise[worst], 0.0), SIGMAS * error[worst], why)]
+
+
