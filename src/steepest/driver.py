@@ -24,6 +24,7 @@ from .ledger import Ledger, Totals, record, work_of_step
 from .progress import Progress
 from .random import Randomness
 from .schemes import AbstractScheme
+from .states.points import turned
 from .trajectory import Trajectory
 
 CHUNK_SECONDS = 0.5
@@ -215,11 +216,13 @@ def _plan(scheme: Any, time: float | None, steps: int | None) -> tuple[Any, int]
 def _begin(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> tuple[Any, Any]:
     """The first save and the carry: state, memory, step index, totals."""
     # The memory of step k is made by the randomness of step k - 1, on a resumed run too.
+    add_axis = lambda x: jnp.asarray(x)[None]  # noqa: E731
+    saved = jax.tree.map(add_axis, state)
+    state = turned(state, -1)
     memory = scheme.init(flow, state, start, randomness.at(jnp.uint32(2**32 - 1)))
     totals = Totals.start(flow, state, start)
     row = record(flow, state, start, totals, 0)
-    add_axis = lambda x: jnp.asarray(x)[None]  # noqa: E731
-    first = (jnp.asarray(start)[None], jax.tree.map(add_axis, state), jax.tree.map(add_axis, row))
+    first = (jnp.asarray(start)[None], saved, jax.tree.map(add_axis, row))
     return first, (state, memory, jnp.uint32(0), totals, totals.restart(), jnp.uint32(0))
 
 
@@ -272,12 +275,14 @@ def _advance(
         merged = totals.merge(partial)
         row = record(flow, state, time, merged, counted.astype(merged.first.dtype))
         put = lambda buffer, x: buffer.at[slot].set(x)  # noqa: E731
-        states, rows = jax.tree.map(put, states, state), jax.tree.map(put, rows, row)
+        states = jax.tree.map(put, states, turned(state, 0))
+        rows = jax.tree.map(put, rows, row)
         return (state, memory, index, totals, partial, counted), states, rows
 
     empty = lambda x: jnp.zeros((capacity, *x.shape), x.dtype)  # noqa: E731
     shape = jax.eval_shape(lambda c: record(flow, c[0], start, c[3], 1.0), carry)
-    buffers = jax.tree.map(empty, carry[0]), jax.tree.map(empty, shape)
+    kept = jax.eval_shape(lambda c: turned(c[0], 0), carry)
+    buffers = jax.tree.map(empty, kept), jax.tree.map(empty, shape)
     return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
 
 

@@ -20,7 +20,7 @@ from .functionals import AbstractFunctional, Energy, ExpectedEnergy, FreeEnergy,
 from .geometries import AbstractGeometry, Wasserstein
 from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
 from .random import Randomness
-from .states.points import average, each, is_ensemble, pairing, points
+from .states.points import average, batch_axis, each, is_ensemble, pairing, points
 
 KICK_STREAM, DIFFUSION_STREAM = 0, 8
 
@@ -165,14 +165,15 @@ class Flow(AbstractFlow):
         if thermal is not None:
             now, geometry = thermal.at(time), self.geometry.at(time)
             white = tuple(
-                randomness.like(state, kind=now.increments, stream=KICK_STREAM + i)
+                randomness.like(state, now.increments, KICK_STREAM + i, batch_axis(state) or 0)
                 for i in range(geometry.noise_terms)
             )
             amplitude = jnp.sqrt(2.0 * jnp.asarray(now.temperature) * step)
             kick = tree.scale(amplitude, geometry.sqrt(state, white))
         diffusion = self._noise(Diffusion)
         if diffusion is not None:
-            white = points(randomness.like(state, stream=DIFFUSION_STREAM))
+            axis = batch_axis(state) or 0
+            white = points(randomness.like(state, stream=DIFFUSION_STREAM, axis=axis))
             moved = each(lambda x, w: diffusion.kick(x, time, w), state)(points(state), white)
             moved = tree.scale(jnp.sqrt(step), moved)
             moved = state.tangent(moved) if is_ensemble(state) else moved

@@ -1,11 +1,12 @@
 """Linear algebra on pytrees of arrays: the tangent and cotangent spaces of every state.
 
-`batch` is the number of leading axes that count copies (0 for one state, 1 for an ensemble);
-products then keep those axes.
+`batch` names the axis that counts copies: None for one state, 0 (leading) or -1 (last) for an
+ensemble; products then keep that axis.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -40,35 +41,36 @@ def zeros_like(x: Any) -> Any:
     return jax.tree.map(jnp.zeros_like, x)
 
 
-def dot(x: Any, y: Any, batch: int = 0) -> Float[Array, "..."]:
-    """<x, y> = sum over leaves of sum x y; leading `batch` axes are kept."""
+def dot(x: Any, y: Any, batch: int | None = None) -> Float[Array, "..."]:
+    """<x, y> = sum over leaves of sum x y; the `batch` axis is kept."""
 
     def leaf(u: Array, v: Array) -> Array:
-        product = jnp.conj(u) * v
-        # Small trailing axes are unrolled, so that XLA keeps the sum inside an elementwise
-        # kernel (a reduction would end it); long ones are reduced.
-        if batch and product.ndim == batch + 1 and product.shape[-1] <= 8:
-            return sum((product[..., i] for i in range(1, product.shape[-1])), product[..., 0])
-        return jnp.sum(product, axis=tuple(range(batch, product.ndim)))
+        product = u * v
+        if batch is None:
+            return jnp.sum(product)
+        if product.ndim == 1:
+            return product
+        # A short axis is unrolled, so that XLA keeps the sum inside an elementwise kernel (a
+        # reduction would end it); long ones are reduced.
+        other = -1 if batch == 0 else 0
+        if product.ndim == 2 and product.shape[other] <= 8:
+            rows = [jax.lax.index_in_dim(product, i, other, keepdims=False) for i in range(product.shape[other])]
+            return sum(rows[1:], rows[0])
+        axes = range(1, product.ndim) if batch == 0 else range(product.ndim - 1)
+        return jnp.sum(product, axis=tuple(axes))
 
     parts = [leaf(u, v) for u, v in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)]
     return sum(parts[1:], parts[0])
 
 
-def norm_sq(x: Any, batch: int = 0) -> Float[Array, "..."]:
+def norm_sq(x: Any, batch: int | None = None) -> Float[Array, "..."]:
     """<x, x>."""
     return dot(x, x, batch)
 
 
-def size(x: Any, batch: int = 0) -> int:
-    """The number of real coordinates (of one copy)."""
-    total = 0
-    for leaf in jax.tree.leaves(x):
-        count = 1
-        for n in jnp.shape(leaf)[batch:]:
-            count *= n
-        total += count
-    return total
+def size(x: Any) -> int:
+    """The number of real coordinates."""
+    return sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(x))
 
 
 def dtype(x: Any) -> Any:

@@ -56,12 +56,11 @@ class Spec:
         found: dict[str, Any] = {}
         for section in SECTIONS:
             value = getattr(self, section)
-            if isinstance(value, tuple):
-                parts = [part.model_dump(exclude_none=True) for part in value]
-                if parts:
-                    found[section] = parts if len(parts) > 1 else parts[0]
-            else:
-                found[section] = value.model_dump(exclude_none=True)
+            if not isinstance(value, tuple):
+                found[section] = _dump(value)
+            elif value:
+                parts = [_dump(part) for part in value]
+                found[section] = parts if len(parts) > 1 else parts[0]
         return found
 
     def context(self, allow_code: bool = False) -> Context:
@@ -147,26 +146,31 @@ def _override(tables: dict[str, Any], setting: str) -> None:
         value = text.strip()
     place: Any = tables
     for key in keys[:-1]:
-        if isinstance(place, list):
-            place = _item(place, key, setting)
-        else:
-            place = place.setdefault(key, {})
-        if not isinstance(place, (dict, list)):
-            raise SpecError(f"--set {setting}: {key} is no table")
+        place = _child(place, key, setting)
     if isinstance(place, list):
         raise SpecError(
             f"--set {setting}: {keys[0]} is a list of {len(place)} tables; say which, "
             f"e.g. {keys[0]}.0.{keys[-1]}"
         )
-    if keys == ["functional", "kind"] or (keys[1:] == ["kind"] and place.get("kind") != value):
-        place.clear()  # the keys of another kind do not carry over
+    if keys[-1] == "kind":
+        # Keys that the new kind does not have belonged to the old one.
+        new = KINDS.get(keys[0], {}).get(value) if isinstance(value, str) else None
+        for key in [key for key in place if new is not None and key not in new.model_fields]:
+            del place[key]
     place[keys[-1]] = value
 
 
-def _item(place: list[Any], key: str, setting: str) -> Any:
-    if key.isdigit() and int(key) < len(place):
-        return place[int(key)]
-    raise SpecError(f"--set {setting}: {key!r} is no index into a list of {len(place)} tables")
+def _child(place: Any, key: str, setting: str) -> Any:
+    """The table under `key`, made if it is missing; an item where `place` is a list."""
+    if isinstance(place, list):
+        if not (key.isdecimal() and len(key) < 6 and int(key) < len(place)):
+            raise SpecError(f"--set {setting}: {key!r} is no index into {len(place)} tables")
+        found = place[int(key)]
+    else:
+        found = place.setdefault(key, {})
+    if not isinstance(found, (dict, list)):
+        raise SpecError(f"--set {setting}: {key} is no table")
+    return found
 
 
 def _section(section: str, given: Any, where: str, mistakes: list[str]) -> Any:
@@ -244,6 +248,13 @@ def _together(values: dict[str, Any]) -> list[str]:
     if "none" in kinds and len(kinds) > 1:
         found.append("noise: 'none' stands alone")
     return found
+
+
+def _dump(table: Section) -> dict[str, Any]:
+    """Every key with its value, the kind first."""
+    found = table.model_dump(exclude_none=True)
+    first = {"kind": found.pop("kind")} if "kind" in found else {}
+    return first | found
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:

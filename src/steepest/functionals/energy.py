@@ -82,8 +82,8 @@ class Hamiltonian(AbstractFunctional):
             return jax.tree.map(lambda p: jnp.asarray(self.mass, p.dtype), momentum)
         return self.mass
 
-    def kinetic(self, momentum: Any, batch: int = 0) -> Float[Array, "..."]:
-        """|p|^2 / (2 mass), with `batch` leading axes kept."""
+    def kinetic(self, momentum: Any, batch: int | None = None) -> Float[Array, "..."]:
+        """|p|^2 / (2 mass); the `batch` axis, if any, is kept."""
         velocity = jax.tree.map(jnp.divide, momentum, self.masses(momentum))
         return 0.5 * tree.dot(momentum, velocity, batch)
 

@@ -28,16 +28,16 @@ class ExpectedEnergy(AbstractFunctional):
         return state.expect(self.energy)
 
     def per_point(self, state: Any) -> Float[Array, " n"]:
-        return jax.vmap(self.energy)(state.positions)
+        return state.vmap(self.energy)(state.positions)
 
     def estimate(self, state: Any, randomness: Any) -> Any:
         """One minibatch for all particles: unbiased for each, shared by all."""
         if not self.subsamples:
             return self.differential(state)
-        field = jax.vmap(lambda x: self.energy.estimate(x, randomness))(state.positions)
+        field = state.vmap(lambda x: self.energy.estimate(x, randomness))(state.positions)
         w = state.weights
         return state.tangent(
-            jax.tree.map(lambda g: g * w.reshape((-1,) + (1,) * (g.ndim - 1)), field)
+            jax.tree.map(lambda g: g * state.spread(w, g), field)
         )
 
     def at(self, time: Any) -> ExpectedEnergy:

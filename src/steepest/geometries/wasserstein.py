@@ -30,23 +30,23 @@ class Wasserstein(AbstractGeometry):
 
     def sqrt(self, state, white):
         inner = tuple(w.positions for w in white)
-        return state.tangent(jax.vmap(self.ground.sqrt)(state.positions, inner))
+        return state.tangent(state.vmap(self.ground.sqrt)(state.positions, inner))
 
     def divergence(self, state):
-        one = jax.tree.map(lambda x: x[0], state.positions)
+        one = jax.tree.map(lambda x: x[0], state.turned(0).positions)
         if jax.eval_shape(self.ground.divergence, one) is None:
             return None
-        return state.tangent(jax.vmap(self.ground.divergence)(state.positions))
+        return state.tangent(state.vmap(self.ground.divergence)(state.positions))
 
     def retract(self, state, tangent):
-        moved = jax.vmap(self.ground.retract)(state.positions, tangent.positions)
-        return Particles(moved, state.log_weights)
+        moved = state.vmap(self.ground.retract)(state.positions, tangent.positions)
+        return Particles(moved, state.log_weights, state.axis)
 
     def length_sq(self, state, tangent):
-        return state.average(jax.vmap(self.ground.length_sq)(state.positions, tangent.positions))
+        return state.average(state.vmap(self.ground.length_sq)(state.positions, tangent.positions))
 
     def log_volume(self, state):
-        return jax.vmap(self.ground.log_volume)(state.positions)
+        return state.vmap(self.ground.log_volume)(state.positions)
 
     def check(self, state):
         if not hasattr(state, "transport"):
@@ -54,7 +54,7 @@ class Wasserstein(AbstractGeometry):
                 "state", type(state).__name__, "Wasserstein moves measures; try Particles(...)"
             )
         if isinstance(state, Particles):
-            self.ground.check(jax.tree.map(lambda x: x[0], state.positions))
+            self.ground.check(jax.tree.map(lambda x: x[0], state.turned(0).positions))
 
     def at(self, time):
         return Wasserstein(self.ground.at(time))

@@ -65,9 +65,7 @@ def double_well(
     return _problem(energy, jnp.zeros(dimension, dtype).at[0].set(-1.0))
 
 
-def rosenbrock(
-    dimension: int = 2, valley: float = 100.0, *, dtype: Any = jnp.float32
-) -> Problem:
+def rosenbrock(dimension: int = 2, valley: float = 100.0, *, dtype: Any = jnp.float32) -> Problem:
     """The curved valley, from the customary (-1.2, 1, -1.2, ...)."""
     if dimension < 2:
         raise ArgumentError("dimension", dimension, "an integer >= 2")
@@ -77,4 +75,4 @@ def rosenbrock(
 
 def _problem(energy: Energy, start: Float[Array, " d"]) -> Problem:
     names = tuple(f"x{i + 1}" for i in range(start.shape[0]))
-    return Problem(energy, {"x": start}, {"x": names})
+    return Problem(energy, {"x": start}, {"x": ("coordinate",)}, {"coordinate": names})

@@ -12,12 +12,13 @@ from ..functionals import AbstractFunctional
 class Problem:
     """A functional of parameters, ready to flow.
 
-    `start`: the parameters to start from, a pytree of float arrays. `labels`: for a leaf name (as in
-    `Trajectory.variables`), the names of its coordinates. `notes`: what was done on the way, in
-    sentences.
+    `start`: the parameters to start from, a pytree of float arrays. `dims`: the names of the axes
+    of a variable (named as in `Trajectory.variables`); `coords`: the names along such an axis.
+    `notes`: what was done on the way, in sentences.
     """
 
     functional: AbstractFunctional
     start: Any
-    labels: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    dims: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    coords: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -34,10 +34,10 @@ def _softplus_jvp(primals: Any, tangents: Any) -> Any:
 
 
 class LogisticPosterior(eqx.Module):
-    """E(theta) = -log posterior = sum_i softplus(-s_i (x_i . w + b)) + |theta|^2 / (2 prior_scale^2).
+    """E(theta) = sum_i softplus(-s_i (x_i . w + b)) + |theta|^2 / (2 prior_scale^2).
 
+    This is -log posterior up to a constant, so the posterior is the Gibbs law at temperature 1.
     s_i = +-1 are the labels, already multiplied into `signed` = s_i x_i (n, d) and `signs` (n,).
-    The constant log Z is left out; the posterior is the Gibbs law at temperature 1.
     """
 
     signed: Float[Array, "n d"]
@@ -168,8 +168,10 @@ def _problem(
     start = {"weights": jnp.zeros((d, *width), dtype)}
     if intercept:
         start["intercept"] = jnp.zeros(width, dtype)
-    labels = {"weights": table.names}
+    axes = ("class",) if classes else ()
+    dims: dict[str, tuple[str, ...]] = {"weights": ("feature", *axes), "intercept": axes}
+    coords: dict[str, tuple[str, ...]] = {"feature": table.names}
     if classes:
-        labels["class"] = tuple(classes)
+        coords["class"] = tuple(classes)
     notes = (f"{n} rows, {d} features, numeric columns standardised", *table.notes)
-    return Problem(functional, start, labels, notes)
+    return Problem(functional, start, {name: dims[name] for name in start}, coords, notes)

@@ -1,7 +1,7 @@
 """A CSV file as numbers: features standardised, a target, and every refusal in words.
 
-Reading executes nothing and is bounded in bytes, rows and columns. What cannot be used is refused with
-the column, the line of the file and what would do.
+Reading executes nothing and is bounded in bytes, rows and columns. What cannot be used is refused
+with the column, the line of the file and what would do.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def read_table(
 
     `target_kind`: `"binary"` (two values, text or numbers, sorted: the first is 0), `"number"`
     (standardised) or `"class"` (two or more values). `drop`: columns to leave out. `categorical`:
-    columns to code as indicators against their first level. `missing`: `"refuse"`, `"drop-rows"`, or
-    `"mean"` (of the numeric column). Raises TableError.
+    columns to code as indicators against their first level. `missing`: `"refuse"`, `"drop-rows"`,
+    or `"mean"` (of the numeric column). Raises TableError.
     """
     if missing not in POLICIES:
         raise TableError(f"missing: got {missing!r}; one of {', '.join(POLICIES)}")
@@ -183,6 +183,11 @@ def _check_header(file: str, header: list[str], delimiter: str) -> None:
                 f"{file}: columns {', '.join(map(str, where))} share the name {_short(name)}; "
                 "names must differ"
             )
+    for index, name in enumerate(header):
+        if not name.isprintable():
+            raise TableError(
+                f"{file}: the name of column {index + 1}, {_short(name)}, has control characters"
+            )
     if all(NUMBER.fullmatch(name) for name in header):
         raise TableError(f"{file}: the first line holds numbers; a header of names is needed")
 
@@ -269,7 +274,8 @@ class _Sheet:
 
     def standardised(self, name: str) -> list[tuple[str, np.ndarray]]:
         column = self.numbers(
-            name, f"drop = [{_quoted(name)}] leaves it out, categorical = [{_quoted(name)}] codes it"
+            name,
+            f"drop = [{_quoted(name)}] leaves it out, categorical = [{_quoted(name)}] codes it",
         )
         known = column[~np.isnan(column)]
         if not known.size:

@@ -17,7 +17,7 @@ from ..errors import ArgumentError
 from ..functionals import ExpectedEnergy
 from ..geometries import Wasserstein
 from ..states import Phase
-from ..states.points import each, is_ensemble, points, with_points
+from ..states.points import batch_axis, each, is_ensemble, points, with_points
 from .base import AbstractScheme, Entry
 from .euler import Euler
 from .splitting import Bath, Splitting, hamiltonian
@@ -56,15 +56,15 @@ class Metropolis(AbstractScheme):
         backward = _log_density(flow, new, new_slope[1], state, time, step)
         log_ratio = (value - new_value) / temperature + backward - forward
         accept = _accept(randomness, log_ratio)
-        state = _select(accept, new, state)
-        slope = _select(accept, new_slope, slope)
+        state = _select(accept, new, state, batch_axis(state))
+        slope = _select(accept, new_slope, slope, batch_axis(state))
         heat = jnp.where(accept, value - new_value, 0.0)
         value = jnp.where(accept, new_value, value)
         return state, (slope, value), Entry(heat, accept.astype(value.dtype))
 
     def _hybrid(self, flow, state, memory, time, step, randomness):
         force, value = memory
-        batch = 1 if is_ensemble(state) else 0
+        batch = batch_axis(state)
         kinetic = hamiltonian(flow.parts[0].functional).kinetic
         bath = Bath.of(flow, time)
         state, first = bath.relax(state, step / 2, randomness, stream=0)
@@ -77,8 +77,8 @@ class Metropolis(AbstractScheme):
         turned = with_points(
             state, Phase(points(state).position, tree.scale(-1.0, points(state).momentum))
         )
-        state = _select(accept, new, turned)
-        force = _select(accept, new_force, force)
+        state = _select(accept, new, turned, batch)
+        force = _select(accept, new_force, force, batch)
         value = jnp.where(accept, new_value, value)
         state, second = bath.relax(state, step / 2, randomness, stream=1)
         return state, (force, value), Entry(first + second, accept.astype(value.dtype))
@@ -146,14 +146,11 @@ def _accept(randomness: Any, log_ratio: Any) -> Any:
     return jnp.log(uniform) < jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
 
 
-def _select(accept: Any, new: Any, old: Any) -> Any:
+def _select(accept: Any, new: Any, old: Any, batch: int | None) -> Any:
     """new where accepted, old elsewhere, leaf by leaf."""
 
     def leaf(a: Any, b: Any) -> Any:
-        if jnp.ndim(a) < jnp.ndim(accept) or jnp.shape(a)[: accept.ndim] != accept.shape:
-            return a
-        return jnp.where(accept.reshape(accept.shape + (1,) * (a.ndim - accept.ndim)), a, b)
+        mask = accept.reshape((-1,) + (1,) * (a.ndim - 1)) if batch == 0 else accept
+        return jnp.where(mask, a, b)
 
     return jax.tree.map(leaf, new, old)
-
-

@@ -55,9 +55,9 @@ class MinimizingMovement(AbstractScheme):
         if _separable(part, state):
             energy, ground = functional.energy, geometry.ground
             start = state.potential_gradient(covector)
-            solve = jax.vmap(lambda x, c: self._minimise(energy, ground, x, c, step))
+            solve = state.vmap(lambda x, c: self._minimise(energy, ground, x, c, step))
             moved, drop, residual = solve(points(state), start)
-            new = type(state)(moved, state.log_weights)
+            new = type(state)(moved, state.log_weights, state.axis)
             violation, residual = jnp.max(drop), jnp.max(residual)
         else:
             new, violation, residual = self._minimise(functional, geometry, state, covector, step)

@@ -24,7 +24,7 @@ from ..geometries import Friction, Wasserstein
 from ..geometries.base import Scaled, Sum
 from ..noise import Diffusion
 from ..states import Phase
-from ..states.points import is_ensemble, points, with_points
+from ..states.points import batch_axis, is_ensemble, points, with_points
 from .base import AbstractScheme, Entry, check_step
 
 
@@ -122,15 +122,15 @@ class Bath(eqx.Module):
 
     def relax(self, state: Any, duration: Any, randomness: Any, stream: int) -> tuple[Any, Any]:
         """p+ = c p + sqrt(m T (1 - c^2)) xi, c = exp(-gamma duration / m), and the heat given."""
-        batch = 1 if is_ensemble(state) else 0
+        batch = batch_axis(state)
         momentum = points(state).momentum
         if self.friction is None:
-            return state, jnp.zeros(jax.tree.leaves(momentum)[0].shape[:batch])
+            return state, 0.0
         mass = self.hamiltonian.masses(momentum)
         rate = jax.tree.map(lambda m: -self.friction * duration / m, mass)
         new = jax.tree.map(lambda p, r: jnp.exp(r).astype(p.dtype) * p, momentum, rate)
         if self.temperature is not None:
-            white = randomness.like(momentum, kind=self.increments, stream=stream)
+            white = randomness.like(momentum, self.increments, stream, batch or 0)
             new = jax.tree.map(
                 lambda p, r, m, w: (
                     p + jnp.sqrt(-m * self.temperature * jnp.expm1(2 * r)).astype(p.dtype) * w

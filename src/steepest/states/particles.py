@@ -24,17 +24,20 @@ class Particles(eqx.Module):
 
     `positions`: pytree whose leaves have leading axis n (a `Phase` of such for kinetic systems).
     `log_weights`: shape (n,), need not be normalised; None means equal weights, which is also the
-    fast case. Raises ArgumentError when the leading axes differ.
+    fast case. `axis` is where the leaves count particles: 0 for everybody; the driver turns it to -1
+    (`turned`), because particles last keep short vectors in fast elementwise kernels.
+    Raises ArgumentError when the leading axes differ.
     """
 
     positions: Any
     log_weights: Float[Array, " n"] | None = None
+    axis: int = eqx.field(static=True, default=0)
 
     def __check_init__(self):
         leaves = jax.tree.leaves(self.positions)
         if not leaves or not all(hasattr(leaf, "shape") for leaf in leaves):
             return  # a placeholder that JAX or Equinox rebuilds, not data
-        sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
+        sizes = {leaf.shape[self.axis] if leaf.ndim else None for leaf in leaves}
         if len(sizes) != 1 or None in sizes:
             raise ArgumentError(
                 "positions",
@@ -72,7 +75,22 @@ class Particles(eqx.Module):
     @property
     def count(self) -> int:
         """n."""
-        return jax.tree.leaves(self.positions)[0].shape[0]
+        return jax.tree.leaves(self.positions)[0].shape[self.axis]
+
+    def turned(self, axis: int) -> Particles:
+        """The same measure with its particles counted along `axis` (0 or -1)."""
+        if axis == self.axis:
+            return self
+        moved = jax.tree.map(lambda x: jnp.moveaxis(x, self.axis, axis), self.positions)
+        return Particles(moved, self.log_weights, axis)
+
+    def vmap(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """fn of one particle, made to act on all (arguments and values along `axis`)."""
+        return jax.vmap(fn, in_axes=self.axis, out_axes=self.axis)
+
+    def spread(self, values: Float[Array, " n"], leaf: Array) -> Array:
+        """A number per particle, shaped to multiply a leaf of positions."""
+        return values.reshape((-1,) + (1,) * (leaf.ndim - 1)) if self.axis == 0 else values
 
     @property
     def weights(self) -> Float[Array, " n"]:
@@ -89,19 +107,23 @@ class Particles(eqx.Module):
     def flat(self) -> Float[Array, "n d"]:
         """The positions as one matrix, a row a particle."""
         return jnp.concatenate(
-            [jnp.reshape(x, (self.count, -1)) for x in jax.tree.leaves(self.positions)], axis=1
+            [
+                jnp.reshape(x, (self.count, -1))
+                for x in jax.tree.leaves(self.turned(0).positions)
+            ],
+            axis=1,
         )
 
     def expect(self, fn: Callable[[Any], Any]) -> Any:
         """sum_i w_i fn(x_i), for fn of one particle with any pytree of arrays as value."""
-        return self.average(jax.vmap(fn)(self.positions))
+        return self.average(self.vmap(fn)(self.positions))
 
     def average(self, values: Any) -> Any:
-        """sum_i w_i values_i over the leading axis of each leaf."""
+        """sum_i w_i values_i over the particle axis of each leaf."""
         if self.log_weights is None:
-            return jax.tree.map(lambda v: jnp.mean(v, axis=0), values)
+            return jax.tree.map(lambda v: jnp.mean(v, axis=self.axis), values)
         w = self.weights
-        return jax.tree.map(lambda v: jnp.tensordot(w, v, axes=1), values)
+        return jax.tree.map(lambda v: jnp.tensordot(v, w, axes=(self.axis, 0)), values)
 
     def mean(self) -> Any:
         """The mean, with the structure of one particle."""
@@ -142,7 +164,7 @@ class Particles(eqx.Module):
     def sample(self, key: Key[Array, ""], n: int) -> Any:
         """n draws with replacement, with the leading axis n on each leaf."""
         index = jax.random.choice(key, self.count, (n,), p=self.weights)
-        return jax.tree.map(lambda x: x[index], self.positions)
+        return jax.tree.map(lambda x: x[index], self.turned(0).positions)
 
     def transport(self, covector: Particles, ground: Any) -> Particles:
         """x_i' = K(x_i) (1/w_i) dF/dx_i (eq. 58): the tangent of mass that moves.
@@ -150,7 +172,7 @@ class Particles(eqx.Module):
         `ground` acts on one particle; the weights stay.
         """
         field = self.potential_gradient(covector)
-        moved = jax.vmap(ground.sharp)(self.positions, field)
+        moved = self.vmap(ground.sharp)(self.positions, field)
         return self.tangent(moved)
 
     def reweight(self, covector: Particles) -> Particles:
@@ -162,22 +184,24 @@ class Particles(eqx.Module):
             raise ArgumentError(
                 "log_weights", "None", "reweighting needs weights: use particles.weighted()"
             )
-        return Particles(tree.zeros_like(self.positions), covector.log_weights / self.weights)
+        still = tree.zeros_like(self.positions)
+        return Particles(still, covector.log_weights / self.weights, self.axis)
 
     def weighted(self) -> Particles:
         """The same measure with explicit (equal) log-weights, ready to be reweighted."""
         if self.log_weights is not None:
             return self
-        return Particles(self.positions, jnp.zeros((self.count,), tree.dtype(self.positions)))
+        equal = jnp.zeros((self.count,), tree.dtype(self.positions))
+        return Particles(self.positions, equal, self.axis)
 
     def potential_gradient(self, covector: Particles) -> Any:
         """grad psi(x_i) = (1/w_i) dF/dx_i, the gradient of the first variation at each particle."""
         if self.log_weights is None:
             return tree.scale(self.count, covector.positions)
         w = self.weights
-        return jax.tree.map(lambda c: c / w.reshape((-1,) + (1,) * (c.ndim - 1)), covector.positions)
+        return jax.tree.map(lambda c: c / self.spread(w, c), covector.positions)
 
     def tangent(self, positions: Any) -> Particles:
         """A tangent that moves the particles and leaves the weights."""
         rest = None if self.log_weights is None else jnp.zeros_like(self.log_weights)
-        return Particles(positions, rest)
+        return Particles(positions, rest, self.axis)

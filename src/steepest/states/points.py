@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -37,7 +36,17 @@ def with_points(state: Any, new: Any) -> Any:
 
 def each(fn: Callable[..., Any], state: Any) -> Callable[..., Any]:
     """fn of one point, made to act on every point of the state."""
-    return jax.vmap(fn) if isinstance(state, Particles) else fn
+    return state.vmap(fn) if isinstance(state, Particles) else fn
+
+
+def batch_axis(state: Any) -> int | None:
+    """The axis of the leaves that counts points; None for one point."""
+    return state.axis if isinstance(state, Particles) else None
+
+
+def turned(state: Any, axis: int) -> Any:
+    """An ensemble with its points counted along `axis`; one point as it is."""
+    return state.turned(axis) if isinstance(state, Particles) else state
 
 
 def average(state: Any, values: Any) -> Any:
@@ -58,5 +67,5 @@ def standard_error(state: Any, values: Float[Array, "..."]) -> Float[Array, ""]:
 def pairing(state: Any, covector: Any, tangent: Any) -> Float[Array, "..."]:
     """<covector, tangent> per point, so that its average over the state is the full pairing."""
     if isinstance(state, Particles):
-        return tree.dot(state.potential_gradient(covector), tangent.positions, batch=1)
+        return tree.dot(state.potential_gradient(covector), tangent.positions, state.axis)
     return tree.dot(covector, tangent)

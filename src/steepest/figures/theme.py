@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ DARK = Theme(
 )
 
 
-def rc(theme: Theme) -> dict[str, object]:
+def rc(theme: Theme) -> Any:
     """matplotlib settings: quiet axes, readable text."""
     return {
         "figure.facecolor": theme.card,

@@ -1,0 +1,5 @@
+"""`python -m steepest.cli`."""
+
+from .app import main
+
+main()

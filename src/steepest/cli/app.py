@@ -1,0 +1,95 @@
+"""The command line. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..__about__ import __version__
+
+app = typer.Typer(
+    name="steepest",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"steepest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def steepest(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Learning as variational flow: a spec file in, an audited run and its report out.
+
+    \b
+    steepest run examples/breast_cancer.toml
+    steepest run --help
+    """
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The spec of the run.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="The run folder; by default runs/ and the spec's name."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Replace a key of the spec; may be repeated."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="The same as --set run.seed=N.")
+    ] = None,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Let the spec execute Python files that it names."),
+    ] = False,
+) -> None:
+    """Run a spec, audit the run, and write its folder.
+
+    The spec has a table for each ingredient: [state], [functional], [geometry], [noise], [scheme],
+    and [run]. The folder gets report.html, the ledger, the samples, figures and the resolved spec.
+
+    \b
+    steepest run examples/breast_cancer.toml --out runs/breast_cancer
+    steepest run examples/double_well.toml --set noise.temperature=0.5 --seed 7
+    steepest run examples/quadratic.toml --set scheme.step=0.02
+
+    Exit code: 0 the audit passed, 1 it failed (or the run diverged), 2 wrong input.
+    """
+    from ..errors import Diverged, NotConverged, SteepestError
+
+    try:
+        from .run import run_command
+
+        code = run_command(spec, out, settings or [], seed, allow_code)
+    except (Diverged, NotConverged) as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 1
+    except SteepestError as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The entry point of the `steepest` command."""
+    app()

@@ -1,0 +1,121 @@
+"""From a validated spec to a flow, a scheme and an initial state."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from .. import tree
+from ..errors import ArgumentError
+from ..flow import Flow
+from ..problems import Problem
+from ..schemes import AbstractScheme
+from ..states import Particles, Phase
+from .spec import Spec
+
+MOST_BYTES = 4 * 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What `solve` needs."""
+
+    problem: Problem
+    flow: Flow
+    scheme: AbstractScheme
+    state: Any
+    key: Any
+
+    @property
+    def row(self) -> dict[str, str]:
+        """What runs, in words."""
+        return self.flow.row() | {"scheme": self.scheme.name}
+
+
+def build(spec: Spec, allow_code: bool = False) -> Job:
+    """Every table builds its part. Raises SteepestError for what does not fit together."""
+    context = spec.context(allow_code)
+    problem = spec.functional.build(context)
+    _try_energy(spec, problem)
+    parts = []
+    for table in spec.geometry:
+        part = table.build(context)
+        parts.append(part if table.factor == 1 else table.factor * part)
+    geometry = parts[0]
+    for part in parts[1:]:
+        geometry = geometry + part
+    noise = None
+    for part in [table.build() for table in spec.noise]:
+        noise = part if noise is None else noise + part
+    flow = Flow(problem.functional, geometry, noise)
+    key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
+    state = initial_state(spec, problem, flow, key_state)
+    _check_memory(spec, state)
+    return Job(problem, flow, spec.scheme.build(), state, key_run)
+
+
+def initial_state(spec: Spec, problem: Problem, flow: Flow, key: Any) -> Any:
+    """The point or the particles of [state], with momenta where the geometry is kinetic."""
+    asked = spec.state
+    key_position, key_momentum = jax.random.split(key)
+    centre = problem.start
+    if isinstance(asked.initial, list):
+        flat, unravel = ravel_pytree(centre)
+        if len(asked.initial) != flat.size:
+            raise ArgumentError(
+                "state.initial",
+                f"{len(asked.initial)} numbers",
+                f"there are {flat.size} parameters",
+            )
+        centre = unravel(jnp.asarray(asked.initial, flat.dtype))
+    many = asked.kind == "particles"
+    count = asked.chains if many else 1
+    positions = Particles.repeat(centre, count).positions
+    if asked.initial == "normal":
+        spread = Particles.normal(key_position, count, centre).positions
+        positions = tree.axpy(asked.scale, spread, positions)
+    if not many:
+        positions = jax.tree.map(lambda x: x[0], positions)
+    if flow.geometry.kinetic:
+        bath = flow.temperature(0.0)
+        if asked.momentum == "rest" or (asked.momentum == "auto" and bath is None):
+            positions = Phase.at_rest(positions)
+        else:
+            positions = Phase.thermal(key_momentum, positions, 1.0 if bath is None else bath)
+    return Particles(positions) if many else positions
+
+
+def _try_energy(spec: Spec, problem: Problem) -> None:
+    """Evaluate an imported energy once, so that a mistake in it is told as such."""
+    if spec.functional.kind != "imported":
+        return
+    try:
+        jax.value_and_grad(problem.functional)(problem.start)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            "functional.energy",
+            repr(spec.functional.energy),
+            f"at the initial parameters it raised {type(error).__name__}: {error}",
+        ) from error
+
+
+def _check_memory(spec: Spec, state: Any) -> None:
+    """Refuse a run whose saves cannot be kept."""
+    steps = spec.run.steps or 0
+    if spec.run.time is not None and hasattr(spec.scheme, "step"):
+        steps = int(spec.run.time / spec.scheme.step)
+    one = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    total = one * (steps // spec.run.save_every + 1)
+    if total > MOST_BYTES:
+        raise ArgumentError(
+            "run.save_every",
+            spec.run.save_every,
+            f"the saved states would take {total / 2**30:.1f} GiB, the bound is "
+            f"{MOST_BYTES / 2**30:.0f} GiB; save less often or run fewer chains",
+        )

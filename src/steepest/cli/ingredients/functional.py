@@ -1,0 +1,132 @@
+"""[functional]: named problems, regressions on a CSV file, and the user's own energies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from .base import REFERENCE, Context, Section, registry
+
+if TYPE_CHECKING:
+    from ...problems import Problem
+
+
+class _Landscape(Section):
+    def build(self, context: Context) -> Problem:
+        """The problem of this name."""
+        from ... import problems
+
+        maker = getattr(problems, self.kind.replace("-", "_"))  # type: ignore[attr-defined]
+        return maker(**self.model_dump(exclude={"kind"}), dtype=context.dtype)
+
+
+class Quadratic(_Landscape):
+    """1/2 sum_i curvature_i x_i^2."""
+
+    kind: Literal["quadratic"]
+    curvatures: list[float] = Field(
+        [1.0, 10.0], min_length=1, max_length=100_000, description="a list of positive numbers"
+    )
+
+
+class DoubleWell(_Landscape):
+    """barrier (x_1^2 - 1)^2 + 1/2 stiffness sum_{i > 1} x_i^2."""
+
+    kind: Literal["double-well"]
+    dimension: int = Field(2, ge=1, le=1_000_000, description="the number of coordinates, >= 1")
+    barrier: float = Field(4.0, gt=0, description="the height of the barrier, a number > 0")
+    stiffness: float = Field(4.0, gt=0, description="the curvature across, a number > 0")
+
+
+class Rosenbrock(_Landscape):
+    """sum_i valley (x_{i+1} - x_i^2)^2 + (1 - x_i)^2."""
+
+    kind: Literal["rosenbrock"]
+    dimension: int = Field(2, ge=2, le=1_000_000, description="the number of coordinates, >= 2")
+    valley: float = Field(100.0, gt=0, description="the steepness of the walls, a number > 0")
+
+
+class _Regression(Section):
+    data: str = Field(min_length=1, description="a CSV file, relative to the spec's folder")
+    target: str = Field(description="the name of the column to predict")
+    drop: list[str] = Field([], description="a list of columns to leave out")
+    categorical: list[str] = Field([], description="a list of columns to code as indicators")
+    missing: Literal["refuse", "drop-rows", "mean"] = Field(
+        "refuse", description="one of 'refuse', 'drop-rows', 'mean'"
+    )
+    delimiter: Literal[",", ";", "\t", "|"] = Field(",", description="one of ',' ';' '\\t' '|'")
+    intercept: bool = Field(True, description="true or false")
+
+    def build(self, context: Context) -> Problem:
+        """The regression of this name on its table."""
+        from ... import problems
+
+        maker = getattr(problems, self.kind.replace("-", "_"))  # type: ignore[attr-defined]
+        options = self.model_dump(exclude={"kind"})
+        path = context.folder / options.pop("data")
+        return maker(path, options.pop("target"), **options, dtype=context.dtype)
+
+
+class BayesianLogisticRegression(_Regression):
+    """-log posterior of logistic regression, prior N(0, prior_scale^2)."""
+
+    kind: Literal["bayesian-logistic-regression"]
+    prior_scale: float = Field(1.0, gt=0, description="the prior's standard deviation, > 0")
+
+
+class _Risk(_Regression):
+    ridge: float = Field(0.0, ge=0, description="the penalty ridge/2 |theta|^2, a number >= 0")
+    batch_size: int | None = Field(None, ge=1, description="rows in a minibatch, an integer >= 1")
+
+
+class LinearRegression(_Risk):
+    """The mean of half the squared residuals."""
+
+    kind: Literal["linear-regression"]
+
+
+class SoftmaxRegression(_Risk):
+    """The mean cross entropy of classes."""
+
+    kind: Literal["softmax-regression"]
+
+
+class Imported(Section):
+    """An energy of the user's own."""
+
+    kind: Literal["imported"] = "imported"
+    energy: str = Field(
+        pattern=f"^{REFERENCE}$", description="'module:function', in a file beside the spec"
+    )
+    start: str | None = Field(
+        None, pattern=f"^{REFERENCE}$", description="'module:name' of the initial parameters"
+    )
+    dimension: int | None = Field(
+        None, ge=1, le=10_000_000, description="the number of parameters, an integer >= 1"
+    )
+    folder: str = Field(".", description="where the file is, relative to the spec's folder")
+
+    def build(self, context: Context) -> Problem:
+        """Executes the user's file."""
+        context.consent(self.energy, "functional.energy")
+        from ...problems import imported_energy
+
+        return imported_energy(
+            self.energy,
+            folder=context.folder / self.folder,
+            dimension=self.dimension,
+            start=self.start,
+            dtype=context.dtype,
+        )
+
+
+FUNCTIONALS = registry(
+    BayesianLogisticRegression,
+    LinearRegression,
+    SoftmaxRegression,
+    DoubleWell,
+    Rosenbrock,
+    Quadratic,
+    Imported,
+)

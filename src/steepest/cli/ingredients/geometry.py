@@ -1,0 +1,121 @@
+"""[geometry]: how steepest is measured. A list of tables is a sum."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ...errors import ArgumentError
+from .base import SCHEDULED, Context, Number, Section, registry, value_of
+
+
+class _Geometry(Section):
+    factor: float = Field(1.0, ge=0, description="multiplies the geometry, a number >= 0")
+
+
+class _Plain(_Geometry):
+    def build(self, context: Context) -> Any:
+        """The geometry of this name, which has no parameters."""
+        from ... import geometries
+
+        return getattr(geometries, type(self).__name__)()
+
+
+class Euclidean(_Plain):
+    """The gradient is the differential."""
+
+    kind: Literal["euclidean"]
+
+
+class Symplectic(_Plain):
+    """Mechanics: conserves H."""
+
+    kind: Literal["symplectic"]
+
+
+class Sphere(_Plain):
+    """Unit vectors."""
+
+    kind: Literal["sphere"]
+
+
+class Stiefel(_Plain):
+    """Matrices with orthonormal columns."""
+
+    kind: Literal["stiefel"]
+
+
+class SymmetricPositiveDefinite(_Plain):
+    """Symmetric positive definite matrices."""
+
+    kind: Literal["symmetric-positive-definite"]
+
+
+class Hyperbolic(_Plain):
+    """The hyperboloid."""
+
+    kind: Literal["hyperbolic"]
+
+
+class Friction(_Geometry):
+    """Friction on the momentum; add it to symplectic."""
+
+    kind: Literal["friction"]
+    gamma: Number = Field(1.0, description=SCHEDULED)
+
+    def build(self, context: Context) -> Any:
+        """Friction(gamma)."""
+        from ...geometries import Friction
+
+        return Friction(value_of(self.gamma))
+
+
+class Kinetic(_Geometry):
+    """Symplectic() + Friction(friction): underdamped dynamics."""
+
+    kind: Literal["kinetic"]
+    friction: Number = Field(1.0, description=SCHEDULED)
+
+    def build(self, context: Context) -> Any:
+        """Symplectic() + Friction(friction)."""
+        from ...geometries import Friction, Symplectic
+
+        return Symplectic() + Friction(value_of(self.friction))
+
+
+class Riemannian(_Geometry):
+    """A metric: a constant matrix, or a function of the user's own."""
+
+    kind: Literal["riemannian"]
+    metric: str | list[list[float]] = Field(
+        description="a symmetric positive definite matrix, or 'module:function' (theta -> matrix)"
+    )
+    folder: str = Field(".", description="where the file is, relative to the spec's folder")
+
+    def build(self, context: Context) -> Any:
+        """Riemannian(metric)."""
+        from ...geometries import Riemannian
+
+        if isinstance(self.metric, str):
+            return Riemannian(context.load(self.metric, self.folder, "geometry.metric"))
+        rows = self.metric
+        if not rows or any(len(row) != len(rows) for row in rows):
+            raise ArgumentError("geometry.metric", rows, "a square matrix, a list of its rows")
+        import jax.numpy as jnp
+
+        matrix = jnp.asarray(rows, context.dtype)
+        return Riemannian(lambda theta: matrix)
+
+
+GEOMETRIES = registry(
+    Euclidean,
+    Riemannian,
+    Kinetic,
+    Symplectic,
+    Friction,
+    Sphere,
+    Stiefel,
+    SymmetricPositiveDefinite,
+    Hyperbolic,
+)

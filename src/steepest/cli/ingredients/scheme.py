@@ -1,0 +1,92 @@
+"""[scheme]: how time advances."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .base import Section, registry
+
+
+class _Stepping(Section):
+    step: float = Field(gt=0, description="the time step, a number > 0")
+
+
+class _NamedScheme(_Stepping):
+    def build(self) -> Any:
+        """The scheme of this name."""
+        from ... import schemes
+
+        return getattr(schemes, type(self).__name__)(self.step)
+
+
+class Euler(_NamedScheme):
+    """Explicit Euler; Euler-Maruyama with noise."""
+
+    kind: Literal["euler"]
+
+
+class Leapfrog(_NamedScheme):
+    """Velocity Verlet, for conservative kinetic flows."""
+
+    kind: Literal["leapfrog"]
+
+
+class BAOAB(_NamedScheme):
+    """The splitting BAOAB, for kinetic flows with friction."""
+
+    kind: Literal["baoab"]
+
+
+class OBABO(_NamedScheme):
+    """The splitting OBABO, for kinetic flows with friction."""
+
+    kind: Literal["obabo"]
+
+
+class RungeKutta(Section):
+    """Adaptive Runge-Kutta; `run.time` says how far."""
+
+    kind: Literal["runge-kutta"]
+    solver: Literal["heun", "bosh3", "tsit5", "dopri5", "dopri8", "kvaerno3", "kvaerno5"] = Field(
+        "tsit5", description="one of heun, bosh3, tsit5, dopri5, dopri8, kvaerno3, kvaerno5"
+    )
+    rtol: float = Field(1e-6, gt=0, description="the relative tolerance, a number > 0")
+    atol: float = Field(1e-9, gt=0, description="the absolute tolerance, a number > 0")
+
+    def build(self) -> Any:
+        """RungeKutta(solver, rtol, atol)."""
+        from ...schemes import RungeKutta
+
+        return RungeKutta(self.solver, self.rtol, self.atol)
+
+
+class MinimizingMovement(_Stepping):
+    """x+ = argmin F + distance^2 / (2 step)."""
+
+    kind: Literal["minimizing-movement"]
+    tolerance: float | None = Field(None, gt=0, description="of the inner problem, a number > 0")
+
+    def build(self) -> Any:
+        """MinimizingMovement(step, tolerance)."""
+        from ...schemes import MinimizingMovement
+
+        return MinimizingMovement(self.step, tolerance=self.tolerance)
+
+
+class Metropolis(_Stepping):
+    """Accept or reject a step of another scheme, so that the law is exact."""
+
+    kind: Literal["metropolis"]
+    proposal: Literal["euler", "obabo"] = Field(description="'euler' or 'obabo' (kinetic)")
+
+    def build(self) -> Any:
+        """Metropolis(Euler(step)) or Metropolis(OBABO(step))."""
+        from ... import schemes
+
+        inner = {"euler": schemes.Euler, "obabo": schemes.OBABO}[self.proposal]
+        return schemes.Metropolis(inner(self.step))
+
+
+SCHEMES = registry(Euler, RungeKutta, Leapfrog, BAOAB, OBABO, MinimizingMovement, Metropolis)

@@ -1,0 +1,38 @@
+"""[state]: where a run starts, and how many side by side."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Section, registry
+
+
+class Point(Section):
+    """One state."""
+
+    kind: Literal["point"] = "point"
+    initial: Literal["start", "normal"] | list[float] = Field(
+        "start",
+        description="'start' (the problem's own), 'normal' (around it) or a list of numbers",
+    )
+    scale: float = Field(1.0, gt=0, description="the standard deviation of 'normal', a number > 0")
+    momentum: Literal["auto", "rest", "thermal"] = Field(
+        "auto", description="'rest', 'thermal', or 'auto' (thermal where the flow has a bath)"
+    )
+    chains: Literal[1] = Field(1, description="1; more chains need kind = 'particles'")
+
+
+class Particles(Point):
+    """Many states side by side: chains."""
+
+    kind: Literal["particles"] = "particles"  # pyright: ignore[reportIncompatibleVariableOverride]
+    chains: int = Field(64, ge=2, le=10_000_000, description="the number of chains, at least 2")  # pyright: ignore[reportIncompatibleVariableOverride]
+    initial: Literal["start", "normal"] | list[float] = Field(
+        "normal",
+        description="'start' (the problem's own), 'normal' (around it) or a list of numbers",
+    )
+
+
+STATES = registry(Point, Particles)

@@ -1,0 +1,201 @@
+"""From a finished run to its record, its pictures and its files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from .. import figures
+from ..report import Picture, Record, diagnostics, ledger_csv, paint, render
+from ..report.page import number
+from . import folder
+from .build import Job
+from .execute import Outcome
+from .spec import Spec
+
+GRID = 140
+
+
+def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
+    """Everything that the report says."""
+    trajectory, audit = outcome.trajectory, outcome.audit
+    names, draws = diagnostics.flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
+    summary = diagnostics.summarise(names, draws) if job.flow.noisy else []
+    said = diagnostics.warn(summary)
+    if trajectory.interrupted:
+        said.append("the run was interrupted: this is what was done until then")
+    checks = [
+        {
+            "name": check.name,
+            "residual": check.residual,
+            "tolerance": check.tolerance,
+            "verdict": check.verdict,
+            "why": check.why,
+        }
+        for check in audit.checks
+    ]
+    return Record(
+        title=Path(spec.name).stem,
+        passed=audit.passed,
+        verdict="audit passed" if audit.passed else "audit failed",
+        facts=tuple(_facts(outcome, draws, summary)),
+        notes=job.problem.notes,
+        warnings=tuple(said),
+        row=job.row,
+        checks=tuple(checks),
+        summary=tuple(summary),
+        ledger=_columns(trajectory),
+        pictures=tuple(_pictures(job, outcome, names, draws, summary)),
+        spec=resolved,
+        provenance=provenance,
+    )
+
+
+def write(place: Path, record: Record, job: Job, outcome: Outcome) -> None:
+    """The files of the run folder."""
+    (place / "spec.toml").write_text(record.spec, encoding="utf-8")
+    (place / "ledger.csv").write_text(ledger_csv(record.ledger), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ announces its next version on import
+        dims = {name: list(axes) for name, axes in job.problem.dims.items()}
+        coords = {name: list(labels) for name, labels in job.problem.coords.items()}
+        data = outcome.trajectory.to_arviz(coords=coords, dims=dims)
+        data.to_netcdf(str(place / "samples.nc"), engine="h5netcdf")
+    images = paint(record)
+    for name, (light, _) in images.items():
+        (place / f"{name}.png").write_bytes(light)
+    (place / "report.html").write_text(render(record, images), encoding="utf-8")
+    folder.write_mark(place, record.as_json())
+
+
+def _facts(
+    outcome: Outcome, draws: np.ndarray, summary: list[dict[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """The numbers at the head of the page."""
+    trajectory = outcome.trajectory
+    chains, saves, _ = draws.shape
+    ledger = trajectory.ledger
+    if summary:
+        yield "chains", f"{chains:,}"
+        yield "draws", f"{chains * saves:,}"
+        yield "largest R-hat", f"{max(row['r_hat'] for row in summary):.4f}"
+        yield "least ESS", f"{min(row['ess_bulk'] for row in summary):,.0f}"
+    else:
+        yield "functional at the start", number(float(ledger.functional[0]))
+        yield "at the end", number(float(ledger.functional[-1]))
+        yield "largest gap in the balance", number(float(np.abs(ledger.closure).max()))
+    yield "steps", f"{(len(trajectory) - 1) * trajectory.save_every:,}"
+    yield "seconds", f"{sum(outcome.seconds.values()):.1f}"
+
+
+def _pictures(
+    job: Job,
+    outcome: Outcome,
+    names: list[str],
+    draws: np.ndarray,
+    summary: list[dict[str, Any]],
+) -> Iterator[Picture]:
+    trajectory = outcome.trajectory
+    chains, _, size = draws.shape
+    if job.flow.noisy and size > 2:
+        flat = draws.reshape(-1, size)
+        yield Picture(
+            "estimates",
+            f"Intervals of {size} parameters, sorted by median.",
+            "Coloured where the 94 % interval excludes zero.",
+            lambda theme: figures.estimates_figure(names, flat, theme=theme),
+            wide=True,
+        )
+    if size == 2:
+        yield _plane(job, names, draws)
+    if chains == 1 and not job.flow.noisy:
+        times = np.asarray(trajectory.times)
+        yield Picture(
+            "paths",
+            f"{size} parameters over flow time.",
+            "Every parameter over time; those that moved most are named.",
+            lambda theme: figures.paths_figure(times, names, draws[0], theme=theme),
+        )
+    yield from _ledger_pictures(outcome)
+    if "free energy descent" in outcome.audit and (
+        outcome.audit["free energy descent"].passed is not None
+    ):
+        series = trajectory.free_energy()
+        yield Picture(
+            "free_energy",
+            f"The free energy over time, from {series.value[0]:.4g} to {series.value[-1]:.4g}.",
+            "The second law for the ensemble; the bars are two standard errors.",
+            lambda theme: figures.free_energy_figure(*series, theme=theme),
+        )
+    if summary:
+        r_hat = np.array([row["r_hat"] for row in summary])
+        ess = np.array([row["ess_bulk"] for row in summary])
+        yield Picture(
+            "mixing",
+            f"R-hat of each parameter, at most {np.nanmax(r_hat):.4f}.",
+            "Chains that agree have an R-hat below 1.01.",
+            lambda theme: figures.mixing_figure(names, r_hat, ess, theme=theme),
+        )
+        yield Picture(
+            "traces",
+            "Traces of the parameters with the smallest effective sample size.",
+            "The chains should look alike, one of them in orange.",
+            lambda theme: figures.traces_figure(names, draws, ess, theme=theme),
+        )
+
+
+def _ledger_pictures(outcome: Outcome) -> Iterator[Picture]:
+    ledger, warmup = _columns(outcome.trajectory), None
+    if outcome.warmup is not None:
+        warmup = _columns(outcome.warmup)
+    first, last = ledger["functional"][0], ledger["functional"][-1]
+    yield Picture(
+        "functional",
+        f"The functional over time, from {first:.4g} to {last:.4g}.",
+        "The functional over time"
+        + (", two standard errors over the chains" if ledger["functional_error"].any() else "")
+        + (", after a warm-up in grey." if warmup else "."),
+        lambda theme: figures.functional_figure(ledger, warmup, theme=theme),
+    )
+    yield Picture(
+        "balance",
+        "What the functional lost and what was dissipated; "
+        f"the largest gap is {np.abs(ledger['closure']).max():.2g}.",
+        "Accumulated at every step, both must be the same; the gap is the scheme's error.",
+        lambda theme: figures.balance_figure(ledger, theme=theme),
+    )
+
+
+def _columns(trajectory: Any) -> dict[str, np.ndarray]:
+    return {name: np.asarray(c, float) for name, c in trajectory.ledger.columns().items()}
+
+
+def _plane(job: Job, names: list[str], draws: np.ndarray) -> Picture:
+    """The energy of two coordinates around where the run went."""
+    one_path = draws.shape[0] == 1 and not job.flow.noisy
+    points = (
+        draws[0] if one_path else draws[:, -1] if draws.shape[0] > 100 else draws.reshape(-1, 2)
+    )
+    low, high = points.min(axis=0), points.max(axis=0)
+    room = 0.25 * np.maximum(high - low, 1e-3 + 0.05 * np.abs(high))
+    x, y = (np.linspace(low[i] - room[i], high[i] + room[i], GRID) for i in (0, 1))
+    flat, unravel = ravel_pytree(job.problem.start)
+    grid = jnp.stack(jnp.meshgrid(jnp.asarray(x), jnp.asarray(y)), axis=-1).astype(flat.dtype)
+    values = jax.jit(jax.vmap(jax.vmap(lambda p: job.problem.functional(unravel(p)))))(grid)
+    path = draws[0] if one_path else None
+    what = "One path" if one_path else f"{len(points)} points"
+    return Picture(
+        "plane",
+        f"{what} over the contours of the energy.",
+        "Contours of the energy (logarithmic heights).",
+        lambda theme: figures.plane_figure(
+            names, (x, y, np.asarray(values, float)), points, path, theme=theme
+        ),
+    )

@@ -1,0 +1,62 @@
+"""What it takes to repeat a run: versions, seed, device, data, command, resolved spec."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy
+
+from ..__about__ import __version__
+from .spec import Spec, to_toml
+
+
+def provenance(
+    spec: Spec, command: list[str], began: datetime, seconds: dict[str, float]
+) -> tuple[tuple[str, str], ...]:
+    """(label, value) rows."""
+    device = jax.devices()[0]
+    again = "steepest run spec.toml --out again" + (
+        " --allow-code" if "--allow-code" in command else ""
+    )
+    rows = [
+        ("command", shlex.join(command)),
+        ("or, in the run folder", again),
+        ("began", began.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())),
+        ("seed", str(spec.run.seed)),
+        ("precision", spec.run.precision),
+        ("device", f"{device.device_kind}, {os.cpu_count()} processors"),
+        ("steepest", __version__),
+        ("jax", jax.__version__),
+        ("numpy", numpy.__version__),
+        ("python", platform.python_version()),
+        ("system", platform.platform()),
+    ]
+    data = getattr(spec.functional, "data", None)
+    if data is not None:
+        with open(spec.folder / data, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        rows.append((f"sha256 of {Path(data).name}", digest))
+    return tuple(rows)
+
+
+def resolved(spec: Spec, place: Path) -> str:
+    """The resolved spec as it stands in the folder `place`: its paths are relative to that."""
+    tables = spec.tables()
+    geometry = tables["geometry"]
+    for table in [tables["functional"], *(geometry if isinstance(geometry, list) else [geometry])]:
+        _move(table, spec.folder, place)
+    return to_toml(tables)
+
+
+def _move(table: dict[str, Any], folder: Path, place: Path) -> None:
+    for key in ("data", "folder"):
+        if key in table and not os.path.isabs(table[key]):
+            table[key] = os.path.relpath(folder / table[key], place)

@@ -1,0 +1,56 @@
+"""`steepest run`: read the spec, run it, audit it, write the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import environment, folder
+from .spec import Spec, read_spec
+
+
+def run_command(
+    path: Path, out: Path | None, settings: Sequence[str], seed: int | None, allow_code: bool
+) -> int:
+    """The whole command; returns the exit code. Raises SteepestError for wrong input."""
+    spec = read_spec(path, settings, seed)
+    out = Path("runs") / path.stem if out is None else out
+    place = folder.check_place(out)
+    command = ["steepest", "run", str(path), "--out", str(out)]
+    command += [word for setting in settings for word in ("--set", setting)]
+    command += [] if seed is None else ["--seed", str(seed)]
+    command += ["--allow-code"] if allow_code else []
+    environment.prepare()
+    import jax
+
+    with jax.enable_x64(spec.run.precision == "float64"):
+        return _run(spec, place, command, allow_code)
+
+
+def _run(spec: Spec, place: Path, command: list[str], allow_code: bool) -> int:
+    from . import present, screen
+    from .build import build
+    from .execute import execute
+    from .provenance import provenance, resolved
+
+    began = datetime.now(UTC)
+    screen.say(f"steepest run {spec.name}")
+    job = build(spec, allow_code)
+    screen.row(job.row)
+    for note in job.problem.notes:
+        screen.say(note, "dim")
+    outcome = execute(spec, job, progress=screen.interactive())
+    screen.audit(outcome.audit)
+    record = present.record(
+        spec, job, outcome, resolved(spec, place), provenance(spec, command, began, outcome.seconds)
+    )
+    if record.summary:
+        screen.summary(record.summary)
+    for text in record.warnings:
+        screen.say(f"warning: {text}", "yellow")
+    with folder.new_folder(place) as scratch:
+        present.write(scratch, record, job, outcome)
+    screen.say(record.verdict, "bold green" if record.passed else "bold red")
+    screen.say(f"report: {screen.relative(place / 'report.html')}")
+    return 0 if record.passed else 1

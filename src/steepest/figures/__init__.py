@@ -1,0 +1,17 @@
+"""Figures from plain arrays; each takes a theme and returns a matplotlib Figure.
+
+`ledger_figure` takes a trajectory, for `Trajectory.plot`. Nothing here knows a flow.
+"""
+
+from .draws import estimates_figure as estimates_figure
+from .draws import mixing_figure as mixing_figure
+from .draws import traces_figure as traces_figure
+from .ledger import balance_figure as balance_figure
+from .ledger import free_energy_figure as free_energy_figure
+from .ledger import functional_figure as functional_figure
+from .ledger import ledger_figure as ledger_figure
+from .paths import paths_figure as paths_figure
+from .paths import plane_figure as plane_figure
+from .theme import DARK as DARK
+from .theme import LIGHT as LIGHT
+from .theme import Theme as Theme

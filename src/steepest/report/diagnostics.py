@@ -1,0 +1,80 @@
+"""Draws by name, and what ArviZ says of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+MOST_COORDINATES = 200
+R_HAT = 1.01
+LABELS = {
+    "mean": "mean",
+    "sd": "sd",
+    "hdi_3%": "3 %",
+    "hdi_97%": "97 %",
+    "mcse_mean": "mcse mean",
+    "mcse_sd": "mcse sd",
+    "ess_bulk": "ESS bulk",
+    "ess_tail": "ESS tail",
+    "r_hat": "R-hat",
+}
+
+
+def flatten(
+    variables: Mapping[str, np.ndarray],
+    dims: Mapping[str, Sequence[str]],
+    coords: Mapping[str, Sequence[str]],
+) -> tuple[list[str], np.ndarray]:
+    """Names, and draws with axes (chain, save, coordinate), of variables (chain, save, ...)."""
+    vectors = sum(value.ndim > 2 for value in variables.values())
+    names: list[str] = []
+    columns = []
+    for variable, value in variables.items():
+        chains, saves, *shape = value.shape
+        columns.append(np.asarray(value, float).reshape(chains, saves, -1))
+        axes = dims.get(variable, ())
+        for index in np.ndindex(*shape):
+            parts = [
+                str(coords[axes[k]][i]) if k < len(axes) and axes[k] in coords else str(i)
+                for k, i in enumerate(index)
+            ]
+            label = ", ".join(parts)
+            plain = bool(axes) and vectors == 1
+            names.append(
+                label if plain and label else f"{variable}[{label}]" if label else variable
+            )
+    return names, np.concatenate(columns, axis=2)
+
+
+def summarise(names: Sequence[str], draws: np.ndarray) -> list[dict[str, Any]]:
+    """Mean, sd, 94 % interval, effective sizes and R-hat for the first 200 coordinates."""
+    if draws.shape[1] < 4:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import arviz
+
+        kept = draws[:, :, :MOST_COORDINATES]
+        table = arviz.summary(
+            arviz.from_dict(posterior={"theta": kept}), round_to="none", fmt="wide"
+        )
+    rows = []
+    for name, (_, row) in zip(names, table.iterrows(), strict=False):
+        rows.append({"parameter": name} | {key: float(value) for key, value in row.items()})
+    return rows
+
+
+def warn(summary: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader must know before using the draws."""
+    rough = [row for row in summary if not row["r_hat"] <= R_HAT]
+    if not rough:
+        return []
+    worst = max(rough, key=lambda row: np.nan_to_num(row["r_hat"], nan=np.inf))
+    return [
+        f"R-hat exceeds {R_HAT} for {len(rough)} of {len(summary)} parameters "
+        f"({worst['parameter']}: {worst['r_hat']:.3f}): the chains have not mixed; "
+        "run for longer, or with a longer warm-up"
+    ]
