@@ -30,51 +30,52 @@ def picture(path: Path) -> None:
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
-    from steepest.figures import LIGHT as theme
+    from steepest.figures import LIGHT
     from steepest.figures.theme import rc
 
-    x, y = np.meshgrid(np.linspace(-1.9, 1.9, 200), np.linspace(-1.35, 1.35, 160))
+    x, y = np.meshgrid(np.linspace(-1.9, 1.9, 200), np.linspace(-1.6, 1.6, 160))
     height = (x**2 - 1) ** 2 + 2 * y**2
     temperature = 0.35
     cell = (x[0, 1] - x[0, 0]) * (y[1, 0] - y[0, 0])
     exact = -temperature * np.log(np.sum(np.exp(-height / temperature)) * cell)
     falling = run.free_energy(saves=41)
-    colours = LinearSegmentedColormap.from_list("energy", ["#cfdfe8", theme.card])
-    with rc_context(rc(theme)):
-        figure = Figure(figsize=(11.5, 2.7), layout="constrained")
+    colours = LinearSegmentedColormap.from_list("energy", ["#cfdfe8", LIGHT.card])
+    with rc_context(rc(LIGHT)):
+        figure = Figure(figsize=(11.5, 2.5), layout="constrained")
         panels = figure.subplots(1, 5, width_ratios=[1, 1, 1, 1, 1.45])
         for axes, index in zip(panels, (0, 5, 20, 80), strict=False):
             axes.contourf(x, y, np.log1p(height), levels=16, cmap=colours)
-            axes.contour(x, y, np.log1p(height), levels=16, colors=theme.muted, linewidths=0.3)
+            axes.contour(
+                x, y, np.log1p(height), levels=16, colors=LIGHT.muted, linewidths=0.3, alpha=0.6
+            )
             points = run.at(index).positions
-            axes.scatter(points[:, 0], points[:, 1], s=2.2, color=theme.second, alpha=0.55, lw=0)
+            axes.scatter(points[:, 0], points[:, 1], s=2.2, color=LIGHT.second, alpha=0.55, lw=0)
             axes.set_title(f"t = {run.times[index]:g}", fontweight="normal")
             axes.set_xlim(-1.9, 1.9)
-            axes.set_ylim(-1.35, 1.35)
-            axes.set_aspect("equal")
+            axes.set_ylim(-1.6, 1.6)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
         axes = panels[-1]
-        axes.axhline(exact, color=theme.muted, lw=1, ls=(0, (4, 2)))
+        axes.axhline(exact, color=LIGHT.muted, lw=1, ls=(0, (4, 2)))
         axes.annotate(
             "-T log Z, exact",
             (16, exact),
-            xytext=(0, -12),
+            xytext=(0, -11),
             ha="right",
             textcoords="offset points",
-            color=theme.muted,
+            color=LIGHT.muted,
         )
         axes.errorbar(
             falling.times,
             falling.value,
             2 * falling.standard_error,
-            color=theme.first,
+            color=LIGHT.first,
             lw=1.6,
             elinewidth=0.8,
         )
-        axes.set_title("Free energy ⟨E⟩ - T S", fontweight="normal")
-        axes.set_xlabel("t")
+        axes.set_ylim(-0.08, 0.9)
+        axes.set_title("Free energy ⟨E⟩ - T S over time", fontweight="normal")
         figure.savefig(path, dpi=160)
 
 

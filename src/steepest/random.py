@@ -87,7 +87,8 @@ class Randomness(eqx.Module):
     """The source that a scheme draws from at one step.
 
     `block` and `word` say which half of which block float32 numbers use; float64 numbers use both
-    words of block `step`. Every use within a step has its own `stream`.
+    words of block `step`. Every use within a step has its own `stream`. `path` are the folds so far,
+    and `shared` holds the normals that the two steps of a pair have in common.
     """
 
     key0: UInt32[Array, ""]
@@ -95,6 +96,8 @@ class Randomness(eqx.Module):
     step: Any = 0
     block: Any = 0
     word: Any = 0
+    path: tuple[int, ...] = eqx.field(static=True, default=())
+    shared: dict[Any, Any] | None = eqx.field(static=True, default=None)
 
     @classmethod
     def from_key(cls, key: Key[Array, ""] | UInt32[Array, " 2"]) -> Randomness:
@@ -112,15 +115,21 @@ class Randomness(eqx.Module):
         return Randomness(self.key0, self.key1, step, step >> 1, step & 1)
 
     def pair(self, step: Any) -> tuple[Randomness, Randomness]:
-        """The sources of an even step and of the next: they share every block."""
-        step = jnp.asarray(step, jnp.uint32)
-        first = Randomness(self.key0, self.key1, step, step >> 1, 0)
-        return first, Randomness(self.key0, self.key1, step + np.uint32(1), step >> 1, 1)
+        """The sources of an even step and of the next, which share every block.
+
+        For use within one trace: the first to draw computes the normals of both.
+        """
+        step, shared = jnp.asarray(step, jnp.uint32), {}
+        return (
+            Randomness(self.key0, self.key1, step, step >> 1, 0, (), shared),
+            Randomness(self.key0, self.key1, step + np.uint32(1), step >> 1, 1, (), shared),
+        )
 
     def fold(self, index: int) -> Randomness:
         """An independent source at the same step."""
         key0, key1 = threefry2x32(self.key0, self.key1, np.uint32(index), np.uint32(_FOLD))
-        return Randomness(key0, key1, self.step, self.block, self.word)
+        path = (*self.path, index)
+        return Randomness(key0, key1, self.step, self.block, self.word, path, self.shared)
 
     def words(
         self, shape: tuple[int, ...], counter: Any, stream: int = 0, axis: int = 0
@@ -169,7 +178,23 @@ class Randomness(eqx.Module):
         if jnp.dtype(dtype) == jnp.float64:
             uniform = self.uniform(shape, dtype, stream, axis)
             return math.sqrt(2.0) * jax.lax.erf_inv(2.0 * uniform - 1.0)
-        return normal_from_bits(self.bits(shape, stream, axis)).astype(dtype)
+        if self.shared is None:
+            return normal_from_bits(self.bits(shape, stream, axis)).astype(dtype)
+        use = (self.path, shape, stream, axis)
+        if use not in self.shared:
+            block = jnp.asarray(self.block, jnp.uint32)
+
+            def draw() -> Any:
+                words = self.words(shape, block, stream, axis)
+                return jax.lax.complex(*(normal_from_bits(word) for word in words))
+
+            # One complex array holds the normals of both steps, and one kernel makes it. XLA would
+            # rather make them again in every kernel that reads them; it does not look into the
+            # branch of a condition that it cannot decide (a block is below 2^31).
+            never = lambda: jnp.zeros(shape, jnp.complex64)  # noqa: E731
+            self.shared[use] = jax.lax.cond(block < np.uint32(2**31), draw, never)
+        both = self.shared[use]
+        return (jnp.imag(both) if self.word else jnp.real(both)).astype(dtype)
 
     def increment(
         self,

@@ -52,9 +52,9 @@ def build(spec: Spec, allow_code: bool = False) -> Job:
     for part in [table.build() for table in spec.noise]:
         noise = part if noise is None else noise + part
     flow = Flow(problem.functional, geometry, noise)
+    _check_memory(spec, problem, flow)
     key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
     state = initial_state(spec, problem, flow, key_state)
-    _check_memory(spec, state)
     return Job(problem, flow, spec.scheme.build(), state, key_run)
 
 
@@ -105,12 +105,13 @@ def _try_energy(spec: Spec, problem: Problem) -> None:
         ) from error
 
 
-def _check_memory(spec: Spec, state: Any) -> None:
+def _check_memory(spec: Spec, problem: Problem, flow: Flow) -> None:
     """Refuse a run whose saves cannot be kept."""
     steps = spec.run.steps or 0
     if spec.run.time is not None and hasattr(spec.scheme, "step"):
         steps = int(spec.run.time / spec.scheme.step)
-    one = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    one = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.start)) * spec.state.chains
+    one *= 2 if flow.geometry.kinetic else 1
     total = one * (steps // spec.run.save_every + 1)
     if total > MOST_BYTES:
         raise ArgumentError(

@@ -41,7 +41,7 @@ def execute(spec: Spec, job: Job, progress: bool = False) -> Outcome:
                 scheme=job.scheme,
                 steps=run.warmup,
                 key=key_warmup,
-                save_every=_interval(run.warmup, run.save_every),
+                save_every=_interval(run.warmup),
                 progress=progress,
             )
         if warmup.interrupted:
@@ -66,9 +66,9 @@ def execute(spec: Spec, job: Job, progress: bool = False) -> Outcome:
     return Outcome(warmup, trajectory, audit, seconds)
 
 
-def _interval(steps: int, wanted: int) -> int:
-    """The largest divisor of `steps` that is at most `wanted`."""
-    return next(every for every in range(min(wanted, steps), 0, -1) if steps % every == 0)
+def _interval(steps: int) -> int:
+    """The steps between saves that divide `steps` into as many intervals as can be, up to 100."""
+    return steps // max(count for count in range(1, 101) if steps % count == 0)
 
 
 @contextlib.contextmanager

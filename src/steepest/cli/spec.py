@@ -121,6 +121,8 @@ def _read_tables(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_BYTES:
             raise SpecError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; a spec is a short text")
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except SpecError:
+        raise
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: byte {error.start} is not UTF-8 text") from None
     except OSError as error:
@@ -242,6 +244,11 @@ def _together(values: dict[str, Any]) -> list[str]:
     if not adaptive and (run.time is None) == (run.steps is None):
         given = "both" if run.time is not None else "neither"
         found.append(f"run.steps, run.time: got {given}; give exactly one")
+    if run.steps is not None and run.steps % run.save_every:
+        found.append(
+            f"run.save_every: got {run.save_every}; it must divide run.steps = {run.steps}, "
+            "so that the end is saved"
+        )
     if adaptive and run.warmup:
         found.append("run.warmup: got a warm-up; runge-kutta counts no steps, set warmup = 0")
     kinds = [part.kind for part in values["noise"]]

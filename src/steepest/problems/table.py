@@ -107,8 +107,8 @@ def _read_text(
     """The header, the rows and the line on which each row ends."""
     try:
         if not path.is_file():
-            reason = "is a folder" if path.is_dir() else "does not exist"
-            raise TableError(f"{path}: the file {reason}; paths are relative to the spec's folder")
+            found = "this is no regular file" if path.exists() else "the file does not exist"
+            raise TableError(f"{path}: {found}; paths are relative to the spec's folder")
         size = path.stat().st_size
         if size > max_bytes:
             raise TableError(
@@ -304,7 +304,7 @@ class _Sheet:
                     f"{self._where(row, name)}: a category is missing, which a mean cannot "
                     'replace; say missing = "drop-rows"'
                 )
-        levels = _sorted_levels(values)
+        levels = _sorted_levels(values, f"{self.file}, column {name!r}")
         if len(levels) < 2:
             raise TableError(f"{self.file}, column {name!r}: one level only; drop it")
         if len(levels) > MAX_LEVELS:
@@ -324,7 +324,7 @@ class _Sheet:
             return scaled, (), [said]
         index = self.header.index(name)
         values = [record[index].strip() for record in self.rows]
-        levels = _sorted_levels(values)
+        levels = _sorted_levels(values, f"{self.file}, target {name!r}")
         if len(levels) < 2:
             raise TableError(
                 f"{self.file}, target {name!r}: every row is {_short(levels[0])}; two classes are "
@@ -350,9 +350,12 @@ class _Sheet:
         return f"{self.file}, line {self.lines[row]}, column {name!r}"
 
 
-def _sorted_levels(values: list[str]) -> list[str]:
+def _sorted_levels(values: list[str], where: str) -> list[str]:
     """Distinct values: as numbers if all are, else as text."""
     levels = sorted(set(values))
+    for level in levels:
+        if not level.isprintable():
+            raise TableError(f"{where}: {_short(level)} has control characters")
     if all(NUMBER.fullmatch(level) for level in levels):
         levels.sort(key=float)
     return levels

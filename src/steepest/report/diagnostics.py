@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-MOST_COORDINATES = 200
+MOST_COORDINATES = 2_000
+MOST_SUMMARISED = 200
 R_HAT = 1.01
 LABELS = {
     "mean": "mean",
@@ -28,24 +30,28 @@ def flatten(
     dims: Mapping[str, Sequence[str]],
     coords: Mapping[str, Sequence[str]],
 ) -> tuple[list[str], np.ndarray]:
-    """Names, and draws with axes (chain, save, coordinate), of variables (chain, save, ...)."""
+    """Names, and draws with axes (chain, save, coordinate), of variables (chain, save, ...).
+
+    At most 2000 coordinates, the first ones.
+    """
     vectors = sum(value.ndim > 2 for value in variables.values())
     names: list[str] = []
     columns = []
     for variable, value in variables.items():
         chains, saves, *shape = value.shape
-        columns.append(np.asarray(value, float).reshape(chains, saves, -1))
+        room = MOST_COORDINATES - len(names)
+        columns.append(value.reshape(chains, saves, -1)[:, :, :room].astype(float))
         axes = dims.get(variable, ())
-        for index in np.ndindex(*shape):
+        for index in itertools.islice(np.ndindex(*shape), room):
             parts = [
                 str(coords[axes[k]][i]) if k < len(axes) and axes[k] in coords else str(i)
                 for k, i in enumerate(index)
             ]
             label = ", ".join(parts)
-            plain = bool(axes) and vectors == 1
-            names.append(
-                label if plain and label else f"{variable}[{label}]" if label else variable
-            )
+            if not label:
+                names.append(variable)
+            else:
+                names.append(label if axes and vectors == 1 else f"{variable}[{label}]")
     return names, np.concatenate(columns, axis=2)
 
 
@@ -57,7 +63,7 @@ def summarise(names: Sequence[str], draws: np.ndarray) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore")
         import arviz
 
-        kept = draws[:, :, :MOST_COORDINATES]
+        kept = draws[:, :, :MOST_SUMMARISED]
         table = arviz.summary(
             arviz.from_dict(posterior={"theta": kept}), round_to="none", fmt="wide"
         )
