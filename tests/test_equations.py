@@ -90,7 +90,9 @@ def test_equation_39_40_riemannian_flow_dissipates_the_metric_norm():
     flow = st.Flow(st.Energy(quadratic), st.Riemannian(metric))
     x = jnp.array([0.4, -0.9])
     g = A @ x
-    np.testing.assert_allclose(flow.dissipation_rate(x), g @ np.linalg.inv(metric(x)) @ g, rtol=1e-12)
+    np.testing.assert_allclose(
+        flow.dissipation_rate(x), g @ np.linalg.inv(metric(x)) @ g, rtol=1e-12
+    )
     run = st.solve(flow, x, scheme=st.RungeKutta("dopri8", 1e-11, 1e-13), time=1.0, steps=10)
     assert np.abs(run.ledger.closure).max() < 1e-9
     assert run.audit().passed
@@ -114,9 +116,7 @@ def ornstein_uhlenbeck(temperature, step, steps, save_every, chains=2000, seed=0
         np.sqrt(temperature) * jax.random.normal(jax.random.key(seed), (chains, 1))
     )
     key = jax.random.key(seed + 1)
-    return st.solve(
-        flow, start, scheme=st.Euler(step), steps=steps, save_every=save_every, key=key
-    )
+    return st.solve(flow, start, scheme=st.Euler(step), steps=steps, save_every=save_every, key=key)
 
 
 @pytest.mark.parametrize("beta", [0.5, 2.0])
@@ -189,7 +189,11 @@ def test_equation_53_large_friction_is_overdamped_in_the_rescaled_clock_and_froz
     """E[q(t) q(0)] = exp(-t/gamma) T as gamma -> infinity, so time must be scaled by gamma."""
     gamma, chains = 20.0, 4000
     run = st.solve(
-        kinetic(gamma), phase_start(chains), scheme=st.BAOAB(0.01), time=20.0, save_every=100,
+        kinetic(gamma),
+        phase_start(chains),
+        scheme=st.BAOAB(0.01),
+        time=20.0,
+        save_every=100,
         key=jax.random.key(3),
     )
     q = np.asarray(run.states.positions.position)[..., 0]
@@ -273,8 +277,16 @@ def test_equation_51_minibatch_gradients_are_unbiased_in_the_flow():
     for _ in range(20):
         exact -= 0.1 * (exact - float(data.mean()))
     finals = [
-        float(st.solve(flow, jnp.array(3.0), scheme=st.Euler(0.1), steps=20, key=jax.random.key(k),
-                       save_every=20).final)
+        float(
+            st.solve(
+                flow,
+                jnp.array(3.0),
+                scheme=st.Euler(0.1),
+                steps=20,
+                key=jax.random.key(k),
+                save_every=20,
+            ).final
+        )
         for k in range(60)
     ]
     # Stationary variance step/2 * var(data)/2; 60 independent runs.
@@ -290,12 +302,18 @@ def test_equation_55_position_dependent_diffusion_keeps_gibbs():
     )
     start = st.Particles.normal(jax.random.key(0), 4000, jnp.zeros(1))
     run = st.solve(
-        flow, start, scheme=st.Metropolis(st.Euler(0.1)), steps=400, save_every=40,
+        flow,
+        start,
+        scheme=st.Metropolis(st.Euler(0.1)),
+        steps=400,
+        save_every=40,
         key=jax.random.key(1),
     )
     x = np.asarray(run.final.positions).ravel()
     assert abs((x**2).mean() - 1) < 4 * np.sqrt(2 / 4000)
     # Unadjusted, at a step where the order-one bias is below the sampling error.
-    run = st.solve(flow, start, scheme=st.Euler(0.01), steps=600, save_every=600, key=jax.random.key(2))
+    run = st.solve(
+        flow, start, scheme=st.Euler(0.01), steps=600, save_every=600, key=jax.random.key(2)
+    )
     x = np.asarray(run.final.positions).ravel()
     assert abs((x**2).mean() - 1) < 4 * np.sqrt(2 / 4000) + 0.01

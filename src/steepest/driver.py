@@ -109,7 +109,7 @@ class _Run:
 
     def check_start(self, state: Any) -> bool:
         """Whether the run is inside a trace; raises where F has no finite start."""
-        value = _initial_value(self.flow, state, self.start)
+        value = _initial_value(_trace_dials(self.flow), state, self.start)
         # A tracer may hide in a closure of the flow: then the value is one.
         if self.traced or isinstance(value, jax.core.Tracer):
             return True

@@ -272,5 +272,6 @@ def _rebuild(shape: Any, arrays: dict[str, Any]) -> Any:
         made = object.__new__(Particles)
         object.__setattr__(made, "positions", first)
         object.__setattr__(made, "log_weights", second)
+        object.__setattr__(made, "axis", 0)
         return made
     raise ValueError(kind)

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import tree
 from ..errors import ArgumentError
+from ..states import Particles
 from .base import AbstractFunctional
 from .energy import Energy
 
@@ -30,15 +32,25 @@ class ExpectedEnergy(AbstractFunctional):
     def per_point(self, state: Any) -> Float[Array, " n"]:
         return state.vmap(self.energy)(state.positions)
 
+    def differential(self, state: Any) -> Any:
+        """On particles (w_i dE(x_i), w_i (E(x_i) - <E>)): the energy's own differential is used."""
+        if not isinstance(state, Particles):
+            return super().differential(state)
+        return self._covector(state, self.energy.differential)
+
     def estimate(self, state: Any, randomness: Any) -> Any:
         """One minibatch for all particles: unbiased for each, shared by all."""
         if not self.subsamples:
             return self.differential(state)
-        field = state.vmap(lambda x: self.energy.estimate(x, randomness))(state.positions)
-        w = state.weights
-        return state.tangent(
-            jax.tree.map(lambda g: g * state.spread(w, g), field)
-        )
+        return self._covector(state, lambda x: self.energy.estimate(x, randomness))
+
+    def _covector(self, state: Particles, differential: Callable[[Any], Any]) -> Particles:
+        field = state.vmap(differential)(state.positions)
+        if state.log_weights is None:
+            return Particles(tree.scale(1.0 / state.count, field), None, state.axis)
+        w, values = state.weights, self.per_point(state)
+        moved = jax.tree.map(lambda g: g * state.spread(w, g), field)
+        return Particles(moved, w * (values - jnp.sum(w * values)), state.axis)
 
     def at(self, time: Any) -> ExpectedEnergy:
         return ExpectedEnergy(self.energy.at(time)) if self.time_dependent else self

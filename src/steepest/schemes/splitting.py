@@ -70,7 +70,7 @@ class Splitting(AbstractScheme):
     def check(self, flow, state):
         check_kinetic(self, flow)
         part = flow.parts[0]
-        friction = _friction(part.geometry)
+        friction = _friction(part.geometry.at(0.0))
         if "O" not in self.word and (friction is not None or part.thermal is not None):
             raise ArgumentError(
                 "scheme", self.name, "this flow has friction: use BAOAB(step) or OBABO(step)"
