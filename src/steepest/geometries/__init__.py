@@ -8,6 +8,13 @@ manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of pha
 from .base import AbstractGeometry as AbstractGeometry
 from .flat import Euclidean as Euclidean
 from .flat import Riemannian as Riemannian
+from .hyperbolic import Hyperbolic as Hyperbolic
 from .kinetic import Friction as Friction
 from .kinetic import Symplectic as Symplectic
+from .manifold import Manifold as Manifold
+from .sphere import Sphere as Sphere
+from .stiefel import Stiefel as Stiefel
+from .symmetric_positive_definite import (
+    SymmetricPositiveDefinite as SymmetricPositiveDefinite,
+)
 from .wasserstein import Wasserstein as Wasserstein

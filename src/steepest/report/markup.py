@@ -35,11 +35,12 @@ def join(*children: Any) -> Markup:
 
 def tag(name: str, *children: Any, **attributes: Any) -> Markup:
     """<name attributes>children</name>; `class_` and `data_x` become class and data-x."""
+    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
+    for word in (name, *given):
+        if not NAME.fullmatch(word):
+            raise ValueError(f"not a name: {word}")
     parts = []
-    for key, value in attributes.items():
-        key = key.rstrip("_").replace("_", "-")
-        if not NAME.fullmatch(key) or not NAME.fullmatch(name):
-            raise ValueError(f"not a name: {name} {key}")
+    for key, value in given.items():
         if value is True:
             parts.append(f" {key}")
         elif value is not None and value is not False:

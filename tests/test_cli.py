@@ -1,0 +1,273 @@
+"""`steepest run`, from the outside: folders, exit codes, messages."""
+
+import csv
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from steepest.__about__ import __version__
+from steepest.cli import folder
+from steepest.cli.app import app
+from steepest.errors import ArgumentError
+from test_report import EVIL, QUOTE, Page, assert_offline_and_inert
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FILES = {"spec.toml", "ledger.csv", "samples.nc", "report.html", "run.json"}
+
+
+@pytest.fixture
+def steepest(tmp_path, monkeypatch):
+    """Run a command in an empty folder; gives (exit code, everything that was printed)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+
+    def steepest(*words):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result.exit_code, result.output
+
+    return steepest
+
+
+def visible(path):
+    return sorted(entry.name for entry in path.iterdir() if entry.name != ".cache")
+
+
+SMALL = ("--set", "run.time=1.0", "--set", "scheme.step=0.05")
+
+
+def test_help_and_version_import_nothing_heavy():
+    program = (
+        "import sys\n"
+        "from steepest.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "heavy = {'jax', 'matplotlib', 'arviz', 'numpy', 'diffrax', 'xarray'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    for words in (["--help"], ["run", "--help"], ["--version"]):
+        command = [sys.executable, "-c", program, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(("Usage:", f"steepest {__version__}"))
+
+
+def test_help_has_examples(steepest):
+    code, text = steepest("run", "--help")
+    assert code == 0
+    assert "steepest run examples/breast_cancer.toml" in text
+    assert steepest()[0] == 2  # no command: the help, and wrong input
+
+
+def test_a_run_writes_its_folder(steepest, tmp_path):
+    import arviz
+
+    code, text = steepest("run", EXAMPLES / "quadratic.toml", "--out", "out", *SMALL)
+    assert code == 0, text
+    assert "audit passed" in text
+    assert "report: out/report.html" in text
+    out = tmp_path / "out"
+    assert set(visible(out)) > FILES
+    assert visible(tmp_path) == ["out"]
+    report = (out / "report.html").read_text()
+    assert_offline_and_inert(report, Page(report))
+    with open(out / "ledger.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 21
+    # Euler on E = (x1^2 + 10 x2^2)/2 with step 0.05: x1 shrinks by 0.95 and x2 by 0.5 a step.
+    steps = np.arange(21)
+    exact = 0.5 * (0.95 ** (2 * steps) + 10 * 0.5 ** (2 * steps))
+    energies = [float(row["functional"]) for row in rows]
+    np.testing.assert_allclose(energies, exact, rtol=1e-5)  # float32, 20 steps
+    data = arviz.from_netcdf(out / "samples.nc")
+    assert data.posterior["x"].dims == ("chain", "draw", "coordinate")
+    assert data.posterior["coordinate"].values.tolist() == ["x1", "x2"]
+    mark = json.loads((out / "run.json").read_text())
+    assert mark["passed"] is True
+    assert set(mark["files"]) == set(visible(out))
+    assert mark["provenance"]["seed"] == "0"
+
+
+def test_the_resolved_spec_repeats_the_run_bit_by_bit(steepest, tmp_path):
+    words = ("--set", "run.time=5.0", "--set", "state.chains=20", "--seed", "5")
+    assert steepest("run", EXAMPLES / "double_well.toml", "--out", "a/b", *words)[0] in (0, 1)
+    assert steepest("run", "a/b/spec.toml", "--out", "again")[0] in (0, 1)
+    first, second = tmp_path / "a/b", tmp_path / "again"
+    assert (first / "ledger.csv").read_bytes() == (second / "ledger.csv").read_bytes()
+    assert (first / "spec.toml").read_bytes() == (second / "spec.toml").read_bytes()
+    assert tomllib.loads((first / "spec.toml").read_text())["run"]["seed"] == 5
+    assert steepest("run", "a/b/spec.toml", "--out", "again", "--seed", 6)[0] in (0, 1)
+    assert (first / "ledger.csv").read_bytes() != (second / "ledger.csv").read_bytes()
+
+
+def test_the_main_job(steepest, tmp_path):
+    """Real data, kinetic Langevin, 64 chains: the audit passes and every R-hat is below 1.01."""
+    code, text = steepest("run", EXAMPLES / "breast_cancer.toml")
+    assert code == 0, text
+    out = tmp_path / "runs/breast_cancer"
+    mark = json.loads((out / "run.json").read_text())
+    assert len(mark["summary"]) == 31
+    assert max(row["r_hat"] for row in mark["summary"]) < 1.01
+    assert mark["warnings"] == []
+    names = [row["parameter"] for row in mark["summary"]]
+    assert {"intercept", "mean radius", "worst area"} < set(names)
+    data = tomllib.loads((out / "spec.toml").read_text())["functional"]["data"]
+    assert (out / data).is_file()  # the resolved path is relative to the run folder
+
+
+def test_a_failed_audit_and_a_divergence_are_exit_code_one(steepest, tmp_path):
+    """Step 0.25 is beyond the stability limit 2/10 of the stiffer direction."""
+    words = ("--set", "scheme.step=0.25", "--set", "run.time=10")
+    code, text = steepest("run", EXAMPLES / "quadratic.toml", "--out", "out", *words)
+    assert code == 1
+    assert "audit failed" in text
+    assert "Audit failed" in (tmp_path / "out/report.html").read_text()
+    words = ("--set", "scheme.step=5", "--set", "run.time=500")
+    code, text = steepest("run", EXAMPLES / "quadratic.toml", "--out", "none", *words)
+    assert code == 1
+    assert "the run diverged" in text
+    assert "take a smaller step" in text
+    assert visible(tmp_path) == ["out"]
+
+
+def test_names_from_a_file_stay_text(steepest, tmp_path):
+    rng = np.random.default_rng(0)
+    with open(tmp_path / "evil.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([EVIL, QUOTE, "[red]y"])
+        writer.writerows(rng.normal(size=(20, 3)))
+    (tmp_path / "evil.toml").write_text(
+        '[functional]\nkind = "linear-regression"\ndata = "evil.csv"\ntarget = "[red]y"\n'
+        '[geometry]\nkind = "euclidean"\n[scheme]\nkind = "euler"\nstep = 0.1\n'
+        "[run]\nsteps = 20\n"
+    )
+    code, text = steepest("run", "evil.toml", "--out", "out")
+    assert code == 0, text
+    assert "target [red]y standardised" in text
+    report = (tmp_path / "out/report.html").read_text()
+    parsed = Page(report)
+    assert_offline_and_inert(report, parsed)
+    assert "[red]y" in parsed.text
+
+
+def test_an_energy_of_ones_own_needs_consent(steepest, tmp_path):
+    (tmp_path / "mine.py").write_text("def energy(x):\n    return (x**2).sum()\n")
+    (tmp_path / "mine.toml").write_text(
+        '[state]\ninitial = [1.0, 2.0]\n[functional]\nenergy = "mine:energy"\ndimension = 2\n'
+        '[geometry]\nkind = "euclidean"\n[scheme]\nkind = "euler"\nstep = 0.1\n'
+        "[run]\nsteps = 10\n"
+    )
+    code, text = steepest("run", "mine.toml", "--out", "out")
+    assert code == 2
+    assert "--allow-code" in text
+    assert visible(tmp_path) == ["mine.py", "mine.toml"]
+    assert steepest("run", "mine.toml", "--out", "out", "--allow-code")[0] == 0
+    assert steepest("run", "out/spec.toml", "--out", "again", "--allow-code")[0] == 0
+
+
+WRONG = {
+    "no spec": (["none.toml"], "does not exist"),
+    "unknown key": (["--set", "run.stps=3"], "run.stps: unknown key; did you mean steps?"),
+    "bad set": (["--set", "nonsense"], "write it as section.key=value"),
+    "bad seed": (["--seed", "-1"], "run.seed: got -1"),
+    "seed is no number": (["--seed", "x"], "--seed"),
+    "does not fit": (["--set", "scheme.kind=leapfrog"], "is not kinetic"),
+    "metric not positive": (
+        ["--set", "geometry.kind=riemannian", "--set", "geometry.metric=[[1, 2], [2, 1]]"],
+        "a metric is positive definite",
+    ),
+    "time no multiple": (["--set", "run.time=0.123"], "not a multiple of step"),
+    "out is a file": (["--out", "spec.toml"], "this is not a folder"),
+    "out is foreign": (["--out", "."], "the folder holds"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_exit_code_two_and_writes_nothing(steepest, tmp_path, name):
+    words, message = WRONG[name]
+    (tmp_path / "spec.toml").write_text((EXAMPLES / "quadratic.toml").read_text())
+    words = words if words[0].endswith(".toml") else ["spec.toml", *words]
+    code, text = steepest("run", *words)
+    assert code == 2, text
+    assert message in " ".join(text.split())
+    assert "Traceback" not in text
+    assert visible(tmp_path) == ["spec.toml"]
+
+
+def test_a_bad_table_is_exit_code_two(steepest, tmp_path):
+    (tmp_path / "bad.csv").write_text("a,y\n1,0\nabc,1\n")
+    (tmp_path / "spec.toml").write_text(
+        (EXAMPLES / "breast_cancer.toml").read_text().replace("data/breast_cancer.csv", "bad.csv")
+    )
+    code, text = steepest("run", "spec.toml", "--set", "functional.target=y")
+    assert code == 2
+    assert "bad.csv, line 3, column 'a': 'abc' is not a number" in text
+    assert visible(tmp_path) == ["bad.csv", "spec.toml"]
+
+
+# ---- the folder ----
+
+
+def make_run(place, **files):
+    with folder.new_folder(place) as scratch:
+        for name, text in files.items():
+            (scratch / name).write_text(text)
+        folder.write_mark(scratch, {"title": "t"})
+
+
+def test_an_earlier_run_is_replaced_whole(tmp_path):
+    make_run(tmp_path / "run", old="1", both="1")
+    folder.check_place(tmp_path / "run")
+    make_run(tmp_path / "run", new="2", both="2")
+    assert visible(tmp_path / "run") == ["both", "new", "run.json"]
+    assert visible(tmp_path) == ["run"]
+
+
+def test_a_failure_leaves_the_earlier_run(tmp_path):
+    make_run(tmp_path / "run", old="1")
+    with pytest.raises(RuntimeError), folder.new_folder(tmp_path / "run") as scratch:
+        (scratch / "half").write_text("x")
+        raise RuntimeError
+    assert visible(tmp_path) == ["run"]
+    assert visible(tmp_path / "run") == ["old", "run.json"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        (None, "files that are no run's"),
+        ("", "that is no run's"),
+        ("[]", "that is no run's"),
+        ('{"format": 1}', "that is no run's"),
+        ('{"format": 99, "files": []}', "format 99"),
+        ('{"format": 1, "files": ["run.json"]}', "'thesis.tex', which no run wrote"),
+    ],
+)
+def test_what_is_not_a_run_is_never_replaced(tmp_path, mark, message):
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / "thesis.tex").write_text("years")
+    if mark is not None:
+        (place / "run.json").write_text(mark)
+    with pytest.raises(ArgumentError, match=message):
+        folder.check_place(place)
+    assert (place / "thesis.tex").read_text() == "years"
+
+
+def test_an_empty_folder_may_be_filled_and_a_link_not(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert folder.check_place(tmp_path / "empty") == tmp_path / "empty"
+    make_run(tmp_path / "empty", new="1")
+    assert visible(tmp_path / "empty") == ["new", "run.json"]
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    with pytest.raises(ArgumentError, match="not a folder"):
+        folder.check_place(tmp_path / "link")
