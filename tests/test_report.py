@@ -241,7 +241,15 @@ def test_the_summary_sees_chains_that_disagree():
     assert warn(rows[:1]) == []
     (said,) = warn(rows)
     assert "1 of 2 parameters (bad:" in said
-    assert summarise(["short"], np.zeros((2, 3, 1))) == []
+    assert summarise(["short"], np.zeros((2, 7, 1))) == []
+
+
+def test_a_single_chain_is_held_against_itself():
+    """White noise agrees with itself; a walk that has drifted off does not."""
+    noise = np.random.default_rng(0).normal(size=(1, 4001, 1))
+    still, drifting = summarise(["a", "b"], np.concatenate([noise, noise.cumsum(axis=1)], axis=2))
+    assert still["r_hat"] < 1.01
+    assert drifting["r_hat"] > 1.05
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -300,6 +301,25 @@ def test_what_cannot_be_kept_is_refused_before_it_runs():
     tables = changed(state={"chains": 10_000_000}, run={"steps": 1000})
     with pytest.raises(ArgumentError, match="GiB"):
         build(parse_spec(tables))
+
+
+def test_particles_spread_around_a_point_of_a_manifold():
+    """On the sphere they stay unit vectors; in the plane their spread is the scale."""
+    state = {"chains": 4000, "initial": [0.6, 0.8], "scale": 0.01}
+    flat = build(parse_spec(changed(state=state))).state.positions["x"]
+    assert flat.shape == (4000, 2)
+    np.testing.assert_allclose(flat.mean(axis=0), [0.6, 0.8], atol=5 * 0.01 / 4000**0.5)
+    # The error of a deviation from n samples is sigma / sqrt(2 n).
+    np.testing.assert_allclose(flat.std(axis=0), 0.01, rtol=5 / 8000**0.5)
+    curved = build(parse_spec(changed(state=state, geometry={"kind": "sphere"}))).state
+    on_circle = curved.positions["x"]
+    np.testing.assert_allclose((on_circle**2).sum(axis=1), 1, rtol=1e-6)  # float32
+    angles = np.arctan2(on_circle[:, 1], on_circle[:, 0])
+    np.testing.assert_allclose(angles.std(), 0.01, rtol=5 / 8000**0.5)
+    with pytest.raises(ArgumentError, match="divide it by its norm"):
+        build(
+            parse_spec(changed(state=state | {"initial": [1.0, 1.0]}, geometry={"kind": "sphere"}))
+        )
 
 
 def test_initial_numbers_must_fit():

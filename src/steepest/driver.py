@@ -117,7 +117,9 @@ class _Run:
             raise ArgumentError("functional", f"shape {value.shape}", "its value must be a scalar")
         if not bool(jnp.isfinite(value)):
             raise ArgumentError(
-                "functional", f"value {float(value)} at the initial state", "start where F is finite"
+                "functional",
+                f"value {float(value)} at the initial state",
+                "start where F is finite",
             )
         return False
 

@@ -38,4 +38,6 @@ def _band(axis: Any, times: Any, values: Any, error: Any, color: str) -> None:
     values, error = np.asarray(values, float), np.asarray(error, float)
     axis.plot(times, values, color=color, lw=1.5)
     if np.any(error > 0):
-        axis.fill_between(times, values - 2 * error, values + 2 * error, color=color, alpha=0.2, lw=0)
+        axis.fill_between(
+            times, values - 2 * error, values + 2 * error, color=color, alpha=0.2, lw=0
+        )

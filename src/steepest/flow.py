@@ -348,5 +348,3 @@ def _check_noise(flow: Flow) -> None:
         raise ArgumentError(
             "noise", flow.noise.name, "the functional has no batch_size, so nothing is subsampled"
         )
-
-

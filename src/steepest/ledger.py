@@ -150,9 +150,7 @@ class Ledger:
         return {name: plain[name] for name in order} | extra
 
     @classmethod
-    def assemble(
-        cls, flow: AbstractFlow, scheme: Any, times: Any, rows: dict[str, Any]
-    ) -> Ledger:
+    def assemble(cls, flow: AbstractFlow, scheme: Any, times: Any, rows: dict[str, Any]) -> Ledger:
         """From the recorded rows of a run."""
         conserved = {}
         if not flow.noisy and all(not p.geometry.dissipative for p in flow.parts):

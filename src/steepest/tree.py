@@ -54,7 +54,10 @@ def dot(x: Any, y: Any, batch: int | None = None) -> Float[Array, "..."]:
         # reduction would end it); long ones are reduced.
         other = -1 if batch == 0 else 0
         if product.ndim == 2 and product.shape[other] <= 8:
-            rows = [jax.lax.index_in_dim(product, i, other, keepdims=False) for i in range(product.shape[other])]
+            rows = [
+                jax.lax.index_in_dim(product, i, other, keepdims=False)
+                for i in range(product.shape[other])
+            ]
             return sum(rows[1:], rows[0])
         axes = range(1, product.ndim) if batch == 0 else range(product.ndim - 1)
         return jnp.sum(product, axis=tuple(axes))
@@ -86,7 +89,9 @@ def as_float(x: Any, argument: str = "state") -> Any:
             array = jnp.asarray(value)
         except (TypeError, ValueError) as error:
             name = argument + jax.tree_util.keystr(path)
-            raise ArgumentError(name, type(value).__name__, "every leaf must be an array") from error
+            raise ArgumentError(
+                name, type(value).__name__, "every leaf must be an array"
+            ) from error
         if jnp.issubdtype(array.dtype, jnp.complexfloating):
             name = argument + jax.tree_util.keystr(path)
             raise ArgumentError(name, array.dtype, "split it into real and imaginary parts")

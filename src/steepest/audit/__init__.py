@@ -20,7 +20,9 @@ from .structure import structure_checks
 from .thermal import thermal_checks
 
 
-def audit(trajectory: Any, *, equilibrium: bool | None = None, bias_tolerance: float = 0.1) -> Audit:
+def audit(
+    trajectory: Any, *, equilibrium: bool | None = None, bias_tolerance: float = 0.1
+) -> Audit:
     """Hold a trajectory against the theory of its flow.
 
     `equilibrium`: None judges the stationary law where the run has become stationary; True also

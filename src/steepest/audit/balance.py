@@ -44,7 +44,9 @@ def balance_checks(context: Context) -> list[Check]:
     if context.flow.subsamples:
         return [Check.undecided("balance", "the gradient is subsampled, so heat is not defined")]
     if isinstance(context.scheme, Metropolis) and context.explicit:
-        return [Check.undecided("balance", "a Metropolis step is heat as a whole: nothing to close")]
+        return [
+            Check.undecided("balance", "a Metropolis step is heat as a whole: nothing to close")
+        ]
     name = "heat balance" if context.flow.noisy else "energy-dissipation balance"
     if not any(part.geometry.dissipative for part in context.flow.parts):
         name = "energy conservation"

@@ -38,7 +38,9 @@ def free_energy(trajectory: Any, saves: int = 16, estimator: str = "auto") -> Fr
     """
     context = Context(trajectory)
     if not context.ensemble or context.part.thermal is None:
-        raise ArgumentError("trajectory", "not a thermal ensemble", "run Particles under Thermal(T)")
+        raise ArgumentError(
+            "trajectory", "not a thermal ensemble", "run Particles under Thermal(T)"
+        )
     index = np.unique(np.linspace(0, len(trajectory) - 1, saves).astype(int))
     times = np.asarray(trajectory.times)[index]
     value, error = [], []
@@ -80,5 +82,3 @@ def second_law_checks(context: Context) -> list[Check]:
     worst = int(np.argmax(rise - SIGMAS * error))
     why = f"largest rise of <E> - T S, from {series.value[0]:.4g} to {series.value[-1]:.4g}"
     return [Check.compare(name, max(rise[worst], 0.0), SIGMAS * error[worst], why)]
-
-

@@ -96,7 +96,9 @@ def _drift(context: Context) -> Check | None:
         (a, ea), (b, eb) = mean_and_error(values[:half]), mean_and_error(values[half:])
         shift, error = abs(b - a), float(np.hypot(ea, eb))
     why = "mean energy of the third and the last quarter, in standard errors"
-    return Check.compare("stationarity", shift, SIGMAS * error + context.epsilon * context.scale, why)
+    return Check.compare(
+        "stationarity", shift, SIGMAS * error + context.epsilon * context.scale, why
+    )
 
 
 def _moments(context: Context, sample: Any, dimension: int) -> dict[str, np.ndarray]:
@@ -153,9 +155,7 @@ def _predicted(
     return ideal, 0.25 * step**2 * force, 0.0
 
 
-def _configurational(
-    context: Context, moments: dict[str, np.ndarray], temperature: float
-) -> Check:
+def _configurational(context: Context, moments: dict[str, np.ndarray], temperature: float) -> Check:
     laplacian = float(np.mean(moments["laplacian"]))
     measured = float(np.mean(moments["force_sq"])) / laplacian
     _, error = mean_and_error(moments["force_sq"] - measured * moments["laplacian"])

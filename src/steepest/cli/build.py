@@ -75,9 +75,15 @@ def initial_state(spec: Spec, problem: Problem, flow: Flow, key: Any) -> Any:
     many = asked.kind == "particles"
     count = asked.chains if many else 1
     positions = Particles.repeat(centre, count).positions
-    if asked.initial == "normal":
-        spread = Particles.normal(key_position, count, centre).positions
-        positions = tree.axpy(asked.scale, spread, positions)
+    scale = asked.scale or (1.0 if asked.initial == "normal" else 0.0)
+    if scale:
+        noise = tree.scale(scale, Particles.normal(key_position, count, centre).positions)
+        if flow.geometry.curved:
+            # Around a point of a manifold: along its own noise, so that all stay on it.
+            flow.geometry.check(centre)
+            positions = jax.vmap(lambda white: _move(flow.geometry, centre, white))(noise)
+        else:
+            positions = tree.add(positions, noise)
     if not many:
         positions = jax.tree.map(lambda x: x[0], positions)
     if flow.geometry.kinetic:
@@ -87,6 +93,10 @@ def initial_state(spec: Spec, problem: Problem, flow: Flow, key: Any) -> Any:
         else:
             positions = Phase.thermal(key_momentum, positions, 1.0 if bath is None else bath)
     return Particles(positions) if many else positions
+
+
+def _move(geometry: Any, point: Any, white: Any) -> Any:
+    return geometry.retract(point, geometry.sqrt(point, (white,)))
 
 
 def _try_energy(spec: Spec, problem: Problem) -> None:

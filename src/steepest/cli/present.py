@@ -27,7 +27,7 @@ def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: An
     """Everything that the report says."""
     trajectory, audit = outcome.trajectory, outcome.audit
     names, draws = diagnostics.flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
-    summary = diagnostics.summarise(names, draws) if job.flow.noisy else []
+    summary = diagnostics.summarise(names, draws) if _samples(job) else []
     said = diagnostics.warn(summary)
     if trajectory.interrupted:
         said.append("the run was interrupted: this is what was done until then")
@@ -75,6 +75,12 @@ def write(place: Path, record: Record, job: Job, outcome: Outcome) -> None:
     folder.write_mark(place, record.as_json())
 
 
+def _samples(job: Job) -> bool:
+    """Whether the run draws from a law: a bath at a fixed temperature."""
+    thermal = job.flow.thermal
+    return thermal is not None and not callable(thermal.temperature)
+
+
 def _facts(
     outcome: Outcome, draws: np.ndarray, summary: list[dict[str, Any]]
 ) -> Iterator[tuple[str, str]]:
@@ -104,7 +110,7 @@ def _pictures(
 ) -> Iterator[Picture]:
     trajectory = outcome.trajectory
     chains, _, size = draws.shape
-    if job.flow.noisy and size > 2:
+    if _samples(job) and size > 2:
         flat = draws.reshape(-1, size)
         yield Picture(
             "estimates",
@@ -115,7 +121,7 @@ def _pictures(
         )
     if size == 2:
         yield _plane(job, names, draws)
-    if chains == 1 and not job.flow.noisy:
+    if chains == 1 and not _samples(job):
         times = np.asarray(trajectory.times)
         yield Picture(
             "paths",
@@ -139,7 +145,7 @@ def _pictures(
         ess = np.array([row["ess_bulk"] for row in summary])
         yield Picture(
             "mixing",
-            f"R-hat of each parameter, at most {np.nanmax(r_hat):.4f}.",
+            f"R-hat of each parameter, at most {np.max(r_hat):.4f}.",
             "Chains that agree have an R-hat below 1.01.",
             lambda theme: figures.mixing_figure(names, r_hat, ess, theme=theme),
         )
@@ -179,7 +185,7 @@ def _columns(trajectory: Any) -> dict[str, np.ndarray]:
 
 def _plane(job: Job, names: list[str], draws: np.ndarray) -> Picture:
     """The energy of two coordinates around where the run went."""
-    one_path = draws.shape[0] == 1 and not job.flow.noisy
+    one_path = draws.shape[0] == 1 and not _samples(job)
     points = (
         draws[0] if one_path else draws[:, -1] if draws.shape[0] > 100 else draws.reshape(-1, 2)
     )

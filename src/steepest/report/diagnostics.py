@@ -56,9 +56,16 @@ def flatten(
 
 
 def summarise(names: Sequence[str], draws: np.ndarray) -> list[dict[str, Any]]:
-    """Mean, sd, 94 % interval, effective sizes and R-hat for the first 200 coordinates."""
-    if draws.shape[1] < 4:
+    """Mean, sd, 94 % interval, effective sizes and R-hat for the first 200 coordinates.
+
+    A single chain is held against itself, as two halves. Fewer than 8 saves say nothing.
+    """
+    chains, saves, size = draws.shape
+    if saves < 8:
         return []
+    if chains == 1:
+        half = saves // 2
+        draws = draws[0, saves - 2 * half :].reshape(2, half, size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import arviz

@@ -1,6 +1,6 @@
 """Euler's method, and Euler-Maruyama with noise (eq. 33, 43, 51).
 
-    x+ = retract(x, -step K dF + temperature step div K + sqrt(2 temperature step) S xi)
+x+ = retract(x, -step K dF + temperature step div K + sqrt(2 temperature step) S xi)
 """
 
 from __future__ import annotations

@@ -92,7 +92,9 @@ class RungeKutta(AbstractScheme):
     def check(self, flow, state):
         if flow.noisy:
             raise ArgumentError(
-                "scheme", self.name, "this flow is noisy: use Euler(step), BAOAB(step) or OBABO(step)"
+                "scheme",
+                self.name,
+                "this flow is noisy: use Euler(step), BAOAB(step) or OBABO(step)",
             )
 
     @property

@@ -156,9 +156,7 @@ def drift(flow: Any, state: Any, time: Any, duration: Any) -> Any:
 
 def _kick(state: Any, force: Any, duration: Any) -> Any:
     phase = points(state)
-    return with_points(
-        state, Phase(phase.position, tree.axpy(duration, force, phase.momentum))
-    )
+    return with_points(state, Phase(phase.position, tree.axpy(duration, force, phase.momentum)))
 
 
 def _force(flow: Any, state: Any, time: Any, randomness: Any) -> Any:

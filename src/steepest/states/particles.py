@@ -107,10 +107,7 @@ class Particles(eqx.Module):
     def flat(self) -> Float[Array, "n d"]:
         """The positions as one matrix, a row a particle."""
         return jnp.concatenate(
-            [
-                jnp.reshape(x, (self.count, -1))
-                for x in jax.tree.leaves(self.turned(0).positions)
-            ],
+            [jnp.reshape(x, (self.count, -1)) for x in jax.tree.leaves(self.turned(0).positions)],
             axis=1,
         )
 

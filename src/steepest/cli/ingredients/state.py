@@ -17,7 +17,9 @@ class Point(Section):
         "start",
         description="'start' (the problem's own), 'normal' (around it) or a list of numbers",
     )
-    scale: float = Field(1.0, gt=0, description="the standard deviation of 'normal', a number > 0")
+    scale: float | None = Field(
+        None, gt=0, description="the standard deviation around the initial point, a number > 0"
+    )
     momentum: Literal["auto", "rest", "thermal"] = Field(
         "auto", description="'rest', 'thermal', or 'auto' (thermal where the flow has a bath)"
     )

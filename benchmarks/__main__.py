@@ -1,0 +1,29 @@
+"""`python -m benchmarks NAME [--rounds N]` prints a table; `--all` prints every one."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import platform
+
+NAMES = ("sampling",)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=NAMES)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--case", help="only the cases whose name contains this")
+    options = parser.parse_args()
+    if not options.all and options.name is None:
+        parser.error("name one of " + ", ".join(NAMES) + ", or --all")
+    print(f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}\n")
+    for name in NAMES if options.all else (options.name,):
+        module = importlib.import_module(f"benchmarks.{name}")
+        for text in module.tables(options.rounds, options.case):
+            print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

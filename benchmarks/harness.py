@@ -1,0 +1,129 @@
+"""Paired timing: one process a contender, runs in turn, median ratio, compile time apart.
+
+Every contender lives in a process of its own (so that no import or thread pool helps or hurts another)
+and runs when it is told to, one after the other: A B C A B C ... A drift of the machine then hits all
+alike, and the ratio of one round is fair where two absolute times are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """`make(case)` in `module` returns a function that does the work once and blocks until done."""
+
+    name: str
+    module: str
+    make: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a table: seconds and the ratio to the reference, round by round."""
+
+    name: str
+    seconds: float
+    ratio: float
+    low: float
+    high: float
+    compile_seconds: float
+    note: str = ""
+
+
+class Worker:
+    """A contender in its process."""
+
+    def __init__(self, contender: Contender, case: str):
+        self.name = contender.name
+        command = [sys.executable, "-m", "benchmarks.harness", contender.module, contender.make, case]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.note = ""
+        first = self.ask("warm")
+        self.compile_seconds = first if first is not None else float("nan")
+
+    def ask(self, word: str) -> float | None:
+        """Seconds of one run; None if the contender is not available."""
+        if self.note:
+            return None
+        try:
+            self.process.stdin.write(word + "\n")
+            self.process.stdin.flush()
+            answer = json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            lines = self.process.stderr.read().strip().splitlines()
+            self.note = lines[-1] if lines else "ended without a word"
+            return None
+        return float(answer)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(contenders: list[Contender], case: str, rounds: int = 9) -> list[Row]:
+    """All contenders on one case; the first is the reference of the ratios."""
+    workers = [Worker(contender, case) for contender in contenders]
+    times: dict[str, list[float]] = {worker.name: [] for worker in workers}
+    for _ in range(rounds):
+        for worker in workers:
+            seconds = worker.ask("run")
+            if seconds is not None:
+                times[worker.name].append(seconds)
+    rows = []
+    reference = times[workers[0].name]
+    for worker in workers:
+        worker.close()
+        own = times[worker.name]
+        if not own:
+            nan = float("nan")
+            rows.append(Row(worker.name, nan, nan, nan, nan, nan, worker.note))
+            continue
+        ratios = [a / b for a, b in zip(own, reference, strict=True)]
+        median = statistics.median(own)
+        warm = max(worker.compile_seconds - median, 0.0)
+        rows.append(
+            Row(worker.name, median, statistics.median(ratios), min(ratios), max(ratios), warm)
+        )
+    return rows
+
+
+def table(title: str, rows: list[Row]) -> str:
+    """Markdown."""
+    lines = [
+        f"### {title}",
+        "",
+        "| contender | seconds (median) | ratio to the first (median, min-max) | compile, s |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        if row.note:
+            lines.append(f"| {row.name} | not run | {row.note} | |")
+        else:
+            lines.append(
+                f"| {row.name} | {row.seconds:.4f} | {row.ratio:.2f} ({row.low:.2f}-{row.high:.2f})"
+                f" | {row.compile_seconds:.2f} |"
+            )
+    return "\n".join([*lines, ""])
+
+
+def serve(module: str, make: str, case: str) -> None:
+    """The worker's side: build once, then run whenever a line comes in."""
+    run = getattr(importlib.import_module(module), make)(case)
+    for _ in sys.stdin:
+        before = time.perf_counter()
+        run()
+        print(json.dumps(time.perf_counter() - before), flush=True)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:4])
