@@ -149,15 +149,19 @@ class Flow(AbstractFlow):
         return functional.differential(state)
 
     def slope(self, state, time, randomness=None):
-        geometry = self.geometry.at(time)
         covector = self.covector(state, time, randomness)
+        return covector, self.velocity_along(state, covector, time)
+
+    def velocity_along(self, state: Any, covector: Any, time: Any) -> Any:
+        """-K covector (+ temperature div K): the velocity at a state whose covector is known."""
+        geometry = self.geometry.at(time)
         velocity = tree.scale(-1.0, geometry.sharp(state, covector))
         temperature = self.temperature(time)
         if temperature is not None and not geometry.constant:
             spread = geometry.divergence(state)
             if spread is not None:
                 velocity = tree.axpy(temperature, spread, velocity)
-        return covector, velocity
+        return velocity
 
     def fluctuation(self, state, time, step, randomness):
         kick = None

@@ -59,8 +59,12 @@ def dot(x: Any, y: Any, batch: int | None = None) -> Float[Array, "..."]:
                 for i in range(product.shape[other])
             ]
             return sum(rows[1:], rows[0])
-        axes = range(1, product.ndim) if batch == 0 else range(product.ndim - 1)
-        return jnp.sum(product, axis=tuple(axes))
+        if batch == 0:
+            return jnp.sum(product, axis=tuple(range(1, product.ndim)))
+        # Columns are summed by a product with ones: XLA's own reduction over rows is not vectorised.
+        rows = product.reshape(-1, product.shape[-1])
+        ones = jnp.ones((rows.shape[0],), rows.dtype)
+        return jnp.matmul(ones, rows, precision=jax.lax.Precision.HIGHEST)
 
     parts = [leaf(u, v) for u, v in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)]
     return sum(parts[1:], parts[0])

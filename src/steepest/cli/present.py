@@ -81,6 +81,12 @@ def _samples(job: Job) -> bool:
     return thermal is not None and not callable(thermal.temperature)
 
 
+def _balanced(outcome: Outcome) -> bool:
+    """Whether the audit could judge the balance of the ledger."""
+    names = ("balance", "heat balance", "energy-dissipation balance", "energy conservation")
+    return any(c.name in names and c.passed is not None for c in outcome.audit.checks)
+
+
 def _facts(
     outcome: Outcome, draws: np.ndarray, summary: list[dict[str, Any]]
 ) -> Iterator[tuple[str, str]]:
@@ -96,7 +102,8 @@ def _facts(
     else:
         yield "functional at the start", number(float(ledger.functional[0]))
         yield "at the end", number(float(ledger.functional[-1]))
-        yield "largest gap in the balance", number(float(np.abs(ledger.closure).max()))
+        if _balanced(outcome):
+            yield "largest gap in the balance", number(float(np.abs(ledger.closure).max()))
     yield "steps", f"{(len(trajectory) - 1) * trajectory.save_every:,}"
     yield "seconds", f"{sum(outcome.seconds.values()):.1f}"
 
@@ -152,7 +159,9 @@ def _pictures(
         yield Picture(
             "traces",
             "Traces of the parameters with the smallest effective sample size.",
-            "The chains should look alike, one of them in orange.",
+            "The chains should look alike; one of them is in orange."
+            if chains > 1
+            else "The chain should look the same all along.",
             lambda theme: figures.traces_figure(names, draws, ess, theme=theme),
         )
 
@@ -170,6 +179,8 @@ def _ledger_pictures(outcome: Outcome) -> Iterator[Picture]:
         + (", after a warm-up in grey." if warmup else "."),
         lambda theme: figures.functional_figure(ledger, warmup, theme=theme),
     )
+    if not _balanced(outcome):
+        return
     yield Picture(
         "balance",
         "What the functional lost and what was dissipated; "

@@ -47,13 +47,13 @@ def _draw_functional(axes: Axes, ledger: Columns, warmup: Columns | None, theme:
         axes.plot(early, before, color=theme.muted, lw=1.1)
         axes.axvspan(early[0], early[-1], color=theme.soft, lw=0)
         lowest, highest = min(lowest, before.min()), max(highest, before.max())
-    noisy = bool(np.any(error > 0))
+    noisy = _rough(value, error)
     if noisy:
         axes.fill_between(
             time, value - 2 * error, value + 2 * error, color=theme.first, alpha=0.25, lw=0
         )
     axes.plot(time, value, color=theme.first, lw=1.1 if noisy else 1.8)
-    if lowest > 0 and highest > 3 * lowest:
+    if lowest > 0 and highest > 3 * lowest and not (noisy and warmup is None):
         axes.set_yscale("log")
         if highest < 30 * lowest:
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
@@ -77,7 +77,7 @@ def _draw_balance(axes: Axes, ledger: Columns, theme: Theme) -> None:
     time, lost, given, gap, error = thin(
         ledger["time"], lost, ledger["dissipated"], ledger["closure"], ledger["closure_error"]
     )
-    noisy = bool(np.any(error > 0))
+    noisy = _rough(lost, error)
     axes.axhline(0, color=theme.line, lw=0.8)
     if noisy:
         axes.plot(time, lost, color=theme.first, lw=0.8, alpha=0.8)
@@ -113,6 +113,12 @@ def free_energy_figure(
     axes.set_xlabel("flow time")
     finish(axes)
     return figure
+
+
+def _rough(values: np.ndarray, error: np.ndarray) -> bool:
+    """Whether a curve is drawn thin: an average with errors, or one that turns at every corner."""
+    turns = np.sum(np.diff(np.sign(np.diff(values))) != 0)
+    return bool(np.any(error > 0)) or turns > 0.2 * len(values)
 
 
 def _power(x: float) -> str:

@@ -32,9 +32,9 @@ def flatten(
 ) -> tuple[list[str], np.ndarray]:
     """Names, and draws with axes (chain, save, coordinate), of variables (chain, save, ...).
 
-    At most 2000 coordinates, the first ones.
+    At most 2000 coordinates, the first ones. The largest variable goes by its labels alone.
     """
-    vectors = sum(value.ndim > 2 for value in variables.values())
+    largest = max(variables, key=lambda variable: variables[variable].size)
     names: list[str] = []
     columns = []
     for variable, value in variables.items():
@@ -51,7 +51,7 @@ def flatten(
             if not label:
                 names.append(variable)
             else:
-                names.append(label if axes and vectors == 1 else f"{variable}[{label}]")
+                names.append(label if axes and variable == largest else f"{variable}[{label}]")
     return names, np.concatenate(columns, axis=2)
 
 

@@ -26,29 +26,43 @@ class Euler(AbstractScheme):
         check_step(self.step)
 
     def init(self, flow, state, time, randomness):
-        return flow.slope(state, time, randomness)
+        covector, velocity = flow.slope(state, time, randomness)
+        return covector, None if _cheap(flow) else velocity
+
+    def slope(self, flow, state, memory, time):
+        """(covector, velocity) at a state, from the memory."""
+        covector, velocity = memory
+        if velocity is None:
+            velocity = flow.velocity_along(state, covector, time)
+        return covector, velocity
 
     def advance(self, flow, state, memory, time, step, randomness):
-        covector, velocity = memory
+        covector, velocity = self.slope(flow, state, memory, time)
         geometry = flow.parts[0].geometry.at(time)
         tangent = tree.scale(step, velocity)
         kick = flow.fluctuation(state, time, step, randomness) if flow.noisy else None
         if kick is not None:
             tangent = tree.add(tangent, kick)
         new = geometry.retract(state, tangent)
-        memory = flow.slope(new, time + step, randomness)
+        memory = self.init(flow, new, time + step, randomness)
         if flow.noisy:
             moved = displacement(state, new)
             mean = tree.scale(0.5, tree.add(covector, memory[0]))
             dissipated = -pairing(state, mean, moved)
         else:
-            before, after = pairing(state, covector, velocity), pairing(new, *memory)
+            before = pairing(state, covector, velocity)
+            after = pairing(new, *self.slope(flow, new, memory, time + step))
             dissipated = -0.5 * jnp.asarray(step, before.dtype) * (before + after)
         return new, memory, Entry(dissipated)
 
     def check(self, flow, state):
         if len({part.geometry.curved for part in flow.parts}) > 1:
             raise ArgumentError("flow", flow, "the parts of a sum must share one manifold")
+
+
+def _cheap(flow):
+    """Whether K is constant, so that the velocity need not be carried beside the covector."""
+    return len(flow.parts) == 1 and flow.parts[0].geometry.constant
 
 
 def displacement(state, new):

@@ -52,8 +52,10 @@ class Metropolis(AbstractScheme):
         new, new_slope, _ = self.scheme.advance(flow, state, slope, time, step, randomness)
         new_value = _values(flow, new, time + step)
         temperature = flow.parts[0].temperature(time)
-        forward = _log_density(flow, state, slope[1], new, time, step)
-        backward = _log_density(flow, new, new_slope[1], state, time, step)
+        ahead = self.scheme.slope(flow, state, slope, time)[1]
+        back = self.scheme.slope(flow, new, new_slope, time + step)[1]
+        forward = _log_density(flow, state, ahead, new, time, step)
+        backward = _log_density(flow, new, back, state, time, step)
         log_ratio = (value - new_value) / temperature + backward - forward
         accept = _accept(randomness, log_ratio)
         state = _select(accept, new, state, batch_axis(state))

@@ -1,0 +1,27 @@
+"""What the README and the examples show is what happens."""
+
+import re
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_readmes_example_runs_and_its_audit_passes(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) == 1
+    namespace = {}
+    exec(compile(blocks[0], "README.md", "exec"), namespace)
+    assert namespace["run"].audit().passed
+    assert "audit passed" in capsys.readouterr().out
+
+
+def test_the_quickstart_is_the_readmes_example_and_draws_its_picture(tmp_path, capsys):
+    namespace = runpy.run_path(str(ROOT / "examples" / "quickstart.py"))
+    assert namespace["run"].audit().passed
+    namespace["picture"](tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    # Particles end in both wells, as the Gibbs law has it: half of 2000, sd sqrt(2000)/2 = 22,
+    # less the share that has not crossed yet (relaxation time about 4, 16 have passed: 2 %).
+    right = int((namespace["run"].final.positions[:, 0] > 0).sum())
+    assert abs(right - 1000) < 5 * 22 + 20
