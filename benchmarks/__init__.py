@@ -1,5 +1,5 @@
 """Speed as a ratio in one run: a peer or a hand-written loop beside steepest.
 
-    python -m benchmarks sampling        one table
-    python -m benchmarks --all           every table
+python -m benchmarks sampling        one table
+python -m benchmarks --all           every table
 """

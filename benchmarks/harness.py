@@ -1,8 +1,8 @@
 """Paired timing: one process a contender, runs in turn, median ratio, compile time apart.
 
-Every contender lives in a process of its own (so that no import or thread pool helps or hurts another)
-and runs when it is told to, one after the other: A B C A B C ... A drift of the machine then hits all
-alike, and the ratio of one round is fair where two absolute times are not.
+Every contender lives in a process of its own (so that no import or thread pool helps or hurts
+another) and runs when it is told to, one after the other: A B C A B C ... A drift of the machine
+then hits all alike, and the ratio of one round is fair where two absolute times are not.
 """
 
 from __future__ import annotations
@@ -43,9 +43,20 @@ class Worker:
 
     def __init__(self, contender: Contender, case: str):
         self.name = contender.name
-        command = [sys.executable, "-m", "benchmarks.harness", contender.module, contender.make, case]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.harness",
+            contender.module,
+            contender.make,
+            case,
+        ]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.note = ""
         first = self.ask("warm")

@@ -1,8 +1,8 @@
 """Langevin and BAOAB: steepest against a hand-written limit, a plain scan and the peers.
 
-Cases: 10,000 chains of a double well in d = 2, and 1,000 chains of a Gaussian in d = 100; overdamped
-(Euler-Maruyama) and kinetic (BAOAB, or the peer's own second-order method). All run the same number of
-steps in float32 and return the last state.
+Cases: 10,000 chains of a double well in d = 2, and 1,000 chains of a Gaussian in d = 100;
+overdamped (Euler-Maruyama) and kinetic (BAOAB, or the peer's own second-order method). All run the
+same number of steps in float32 and return the last state.
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ def test_sharp_is_linear(name):
     geometry, x = POINTS[name]
     a, b = like(KEYS[6], x), like(KEYS[7], x)
     both = jax.tree.map(lambda u, v: 2.0 * u - 3.0 * v, a, b)
-    apart = jax.tree.map(
-        lambda u, v: 2.0 * u - 3.0 * v, geometry.sharp(x, a), geometry.sharp(x, b)
-    )
+    apart = jax.tree.map(lambda u, v: 2.0 * u - 3.0 * v, geometry.sharp(x, a), geometry.sharp(x, b))
     for u, v in zip(jax.tree.leaves(geometry.sharp(x, both)), jax.tree.leaves(apart), strict=True):
         np.testing.assert_allclose(u, v, atol=1e-11)
 
@@ -190,9 +188,7 @@ def test_riemannian_with_a_constant_metric_is_a_linear_change_of_coordinates():
     a = np.diag([1.0, 2.0, 3.0])
     inverse = np.linalg.inv(lower.T)
     first = st.Flow(st.Energy(lambda x: 0.5 * x @ a @ x), st.Riemannian(lambda x: jnp.asarray(g)))
-    second = st.Flow(
-        st.Energy(lambda y: 0.5 * (inverse @ y) @ a @ (inverse @ y)), st.Euclidean()
-    )
+    second = st.Flow(st.Energy(lambda y: 0.5 * (inverse @ y) @ a @ (inverse @ y)), st.Euclidean())
     x = st.solve(first, VECTOR, scheme=st.Euler(0.05), steps=20).final
     y = st.solve(second, lower.T @ VECTOR, scheme=st.Euler(0.05), steps=20).final
     np.testing.assert_allclose(lower.T @ x, y, rtol=1e-11)

@@ -60,7 +60,7 @@ _HOME = {
     "errors": ["ArgumentError", "Diverged", "NotConverged", "SteepestError"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted(_MODULE_OF)  # noqa: PLE0605
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
@@ -78,6 +78,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from .audit import Audit as Audit
     from .audit import Check as Check
+    from .driver import solve as solve
     from .errors import ArgumentError as ArgumentError
     from .errors import Diverged as Diverged
     from .errors import NotConverged as NotConverged
@@ -112,7 +113,6 @@ if TYPE_CHECKING:
     from .schemes import MinimizingMovement as MinimizingMovement
     from .schemes import RungeKutta as RungeKutta
     from .schemes import Splitting as Splitting
-    from .driver import solve as solve
     from .states import Particles as Particles
     from .states import Phase as Phase
     from .trajectory import Trajectory as Trajectory

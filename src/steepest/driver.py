@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from . import tree
 from .errors import ArgumentError, Diverged, NotConverged
@@ -48,11 +49,11 @@ def solve(
 ) -> Trajectory:
     """Run `flow` from `state` by `scheme`; returns the Trajectory with its ledger.
 
-    Exactly one of `time` (a multiple of the step) and `steps` says how far; an adaptive scheme needs
-    `time`, and `steps` then counts ledger intervals (default 100). Every `save_every` steps the
-    state and the ledger are kept, beginning with the initial state. `key` is needed by noisy flows.
-    `ledger="steps"` accumulates heat and dissipation at every step, `"saves"` only evaluates F at
-    saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is done.
+    Exactly one of `time` (a multiple of the step) and `steps` says how far; an adaptive scheme
+    needs `time`, and `steps` then counts ledger intervals (default 100). Every `save_every` steps
+    the state and the ledger are kept, beginning with the initial state. `key` is needed by noisy
+    flows. `ledger="steps"` accumulates heat and dissipation at every step, `"saves"` only looks at
+    F at saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is done.
     `start` is the initial time of schedules.
 
     A `Particles` state under a flow of parameters is an ensemble of independent copies.
@@ -67,7 +68,7 @@ def solve(
     if ledger not in ("steps", "saves"):
         raise ArgumentError("ledger", repr(ledger), "'steps' or 'saves'")
     state = tree.as_float(state)
-    traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((flow, scheme, state)))
+    traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, scheme, state)))
     if not traced and not bool(tree.all_finite(state)):
         raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
     bound = flow.bind(state)
@@ -111,7 +112,7 @@ class _Run:
         """Whether the run is inside a trace; raises where F has no finite start."""
         value = _initial_value(_trace_dials(self.flow), state, self.start)
         # A tracer may hide in a closure of the flow: then the value is one.
-        if self.traced or isinstance(value, jax.core.Tracer):
+        if self.traced or isinstance(value, Tracer):
             return True
         if value.ndim != 0:
             raise ArgumentError("functional", f"shape {value.shape}", "its value must be a scalar")
@@ -205,6 +206,7 @@ def _plan(scheme: Any, time: float | None, steps: int | None) -> tuple[Any, int]
     if (time is None) == (steps is None):
         raise ArgumentError("time, steps", (time, steps), "give exactly one of them")
     if steps is None:
+        assert time is not None
         count = time / float(scheme.step)
         steps = round(count)
         if steps < 1 or abs(count - steps) > 1e-6 * count:

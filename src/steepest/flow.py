@@ -16,7 +16,14 @@ from jaxtyping import Array, Float
 from . import equilibrium as _equilibrium
 from . import tree
 from .errors import ArgumentError
-from .functionals import AbstractFunctional, Energy, ExpectedEnergy, FreeEnergy, Hamiltonian
+from .functionals import (
+    KL,
+    AbstractFunctional,
+    Energy,
+    ExpectedEnergy,
+    FreeEnergy,
+    Hamiltonian,
+)
 from .geometries import AbstractGeometry, Wasserstein
 from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
 from .random import Randomness
@@ -33,9 +40,7 @@ class AbstractFlow(eqx.Module):
         """(covector, velocity) at a state: dF, and -K dF (+ temperature div K)."""
 
     @abc.abstractmethod
-    def fluctuation(
-        self, state: Any, time: Any, step: Any, randomness: Randomness | None
-    ) -> Any | None:
+    def fluctuation(self, state: Any, time: Any, step: Any, randomness: Any) -> Any | None:
         """The random displacement of one step, a tangent; None without such noise."""
 
     @abc.abstractmethod
@@ -67,11 +72,15 @@ class AbstractFlow(eqx.Module):
 
     def rate_per_point(self, state: Any, time: Any = 0.0) -> Float[Array, "..."]:
         """<dF, K dF> per point, of a bound flow; the Ito drift temperature div K stands apart."""
-        total = 0.0
-        for part in self.parts:
-            covector = part.functional.at(time).differential(state)
-            total += pairing(state, covector, part.geometry.at(time).sharp(state, covector))
-        return total
+        own = [part.functional.at(time).differential(state) for part in self.parts]
+        total = own[0]
+        for covector in own[1:]:
+            total = tree.add(total, covector)
+        rates = [
+            pairing(state, total, part.geometry.at(time).sharp(state, covector))
+            for part, covector in zip(self.parts, own, strict=True)
+        ]
+        return sum(rates[1:], rates[0])
 
     @property
     def noisy(self) -> bool:
@@ -193,7 +202,7 @@ class Flow(AbstractFlow):
             functional, noise, geometry = flow.functional, flow.noise, flow.geometry
             if not geometry.on_measures:
                 functional, geometry = ExpectedEnergy(functional), Wasserstein(geometry)
-            elif hasattr(functional, "realise"):
+            elif isinstance(functional, (FreeEnergy, KL)):
                 functional, temperature = functional.realise()
                 noise = Thermal(temperature) if noise is None else noise + Thermal(temperature)
             flow = Flow(functional, geometry, noise)
@@ -285,14 +294,6 @@ class FlowSum(AbstractFlow):
             covector = tree.add(covector, more_covector)
             velocity = tree.add(velocity, more_velocity)
         return covector, velocity
-
-    def rate_per_point(self, state, time=0.0):
-        covector, _ = self.slope(state, time)
-        total = 0.0
-        for part in self.flows:
-            own = part.functional.at(time).differential(state)
-            total += pairing(state, covector, part.geometry.at(time).sharp(state, own))
-        return total
 
     def fluctuation(self, state, time, step, randomness):
         total = None

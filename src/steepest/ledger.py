@@ -1,9 +1,10 @@
-"""The ledger of a run: what F was, what was dissipated, what work was done, what should be conserved.
+"""The ledger of a run: what F was, what was dissipated, what work was done, what should be
+conserved.
 
 Deterministic flows: F(0) - F(t) = integral of <dF, K dF> (eq. 35, 40). Noisy paths are Sekimoto's:
-F(t) - F(0) = work - heat, where `dissipated` is the heat given to the bath. Accumulation is at every
-step; entries are at saves, the first is the initial state. On an ensemble every column is the mean
-over points, with its standard error.
+F(t) - F(0) = work - heat, where `dissipated` is the heat given to the bath. Accumulation is at
+every step; entries are at saves, the first is the initial state. On an ensemble every column is the
+mean over points, with its standard error.
 Source: Sekimoto, Stochastic Energetics, Springer 2010, chapter 4.
 """
 
@@ -112,10 +113,11 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
 class Ledger:
     """Columns of equal length, the first entry being the initial state.
 
-    `functional`: F; `dissipation_rate`: <dF, K dF>; `dissipated`: its integral, or the heat given to
-    the bath; `work`: done by a protocol; `closure`: F(t) - F(0) - work + dissipated, which theory
-    wants zero; `*_error`: standard errors over an ensemble (zero for one state); `acceptance`: over
-    the last interval (None without Metropolis); `conserved`: named columns that must not move.
+    `functional`: F; `dissipation_rate`: <dF, K dF>; `dissipated`: its integral, or the heat given
+    to the bath; `work`: done by a protocol; `closure`: F(t) - F(0) - work + dissipated, which
+    theory wants zero; `*_error`: standard errors over an ensemble (zero for one state);
+    `acceptance`: over the last interval (None without Metropolis); `conserved`: named columns that
+    must not move.
     """
 
     times: np.ndarray

@@ -16,6 +16,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from .errors import ArgumentError
 from .random import KINDS
@@ -59,7 +60,7 @@ class Thermal(AbstractNoise):
     def __check_init__(self):
         if self.increments not in KINDS:
             raise ArgumentError("increments", repr(self.increments), f"one of {KINDS}")
-        if callable(self.temperature) or isinstance(self.temperature, jax.core.Tracer):
+        if callable(self.temperature) or isinstance(self.temperature, Tracer):
             return
         value = float(self.temperature)
         if not (math.isfinite(value) and value >= 0):
@@ -86,8 +87,8 @@ class Minibatch(AbstractNoise):
 class Diffusion(AbstractNoise):
     """dx gains sigma(theta, t) dW (eq. 42) for any sigma, with no fluctuation-dissipation.
 
-    `sigma`: a number, or a function (theta, t) -> number, pytree of arrays like theta (diagonal), or
-    a function `(theta, t, white) -> tangent` given as `apply` for a full matrix.
+    `sigma`: a number, or a function (theta, t) -> number, pytree of arrays like theta (diagonal),
+    or a function `(theta, t, white) -> tangent` given as `apply` for a full matrix.
     """
 
     sigma: float | Callable[[Any, Any], Any] | None = None
@@ -139,6 +140,6 @@ def format_value(value: Any, symbol: str) -> str:
     """A number for the flow's row, or symbol(t) for a schedule."""
     if callable(value):
         return f"{symbol}(t)"
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return symbol
     return f"{symbol}={float(value):g}"

@@ -1,13 +1,13 @@
 """Random numbers by random access: a function of (seed, step, stream, element) and nothing else.
 
 Threefry-2x32 (20 rounds), unrolled into elementwise integer operations, so that XLA fuses the
-generator into the step: a normal costs arithmetic, no memory. One 64-bit block serves an element for
-two steps: the first word at the even step, the second at the odd one. The words are the same on
-every device and under any sharding; the transform to normals is a fixed polynomial in float32, which
-a compiler may contract, so that normals agree to a few units in the last place between backends.
-Sources: Salmon et al., SC 2011 (Threefry, Crush-resistant from 13 rounds); the form of the inverse
-error function (two polynomials in -log(1 - x^2)) is Giles, GPU Computing Gems 2 (2011) 109; the
-coefficients are our own fit down to the tail 2^-32.
+generator into the step: a normal costs arithmetic, no memory. One 64-bit block serves an element
+for two steps: the first word at the even step, the second at the odd one. The words are the same on
+every device and under any sharding; the transform to normals is a fixed polynomial in float32,
+which a compiler may contract, so that normals agree to a few units in the last place between
+backends. Sources: Salmon et al., SC 2011 (Threefry, Crush-resistant from 13 rounds); the form of
+the inverse error function (two polynomials in -log(1 - x^2)) is Giles, GPU Computing Gems 2 (2011)
+109; the coefficients are our own fit down to the tail 2^-32.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Randomness(eqx.Module):
     """The source that a scheme draws from at one step.
 
     `block` and `word` say which half of which block float32 numbers use; float64 numbers use both
-    words of block `step`. Every use within a step has its own `stream`. `path` are the folds so far,
-    and `shared` holds the normals that the two steps of a pair have in common.
+    words of block `step`. Every use within a step has its own `stream`. `path` are the folds so
+    far, and `shared` holds the normals that the two steps of a pair have in common.
     """
 
     key0: UInt32[Array, ""]

@@ -1,4 +1,4 @@
-"""What a run leaves: times, states, the ledger, and ways out to xarray, ArviZ, a file and a figure."""
+"""What a run leaves: times, states, the ledger; and ways out to xarray, ArviZ, files, figures."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FORMAT = 1
 class Trajectory:
     """A run of a flow.
 
-    `times`: (S + 1,), the first being the start; `states`: the state with leading axis S + 1 on each
-    leaf; `ledger`: see Ledger. `flow` and `scheme` are what ran (None after `load`, which keeps
+    `times`: (S + 1,), the first being the start; `states`: the state with leading axis S + 1 on
+    each leaf; `ledger`: see Ledger. `flow` and `scheme` are what ran (None after `load`, which keeps
     their description in `row`). `interrupted` is True after Ctrl-C.
     """
 
@@ -175,7 +175,7 @@ class Trajectory:
         scratch = path.with_name(path.name + ".partial")
         try:
             with open(scratch, "wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **arrays)
             os.replace(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)

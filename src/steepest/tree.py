@@ -61,7 +61,8 @@ def dot(x: Any, y: Any, batch: int | None = None) -> Float[Array, "..."]:
             return sum(rows[1:], rows[0])
         if batch == 0:
             return jnp.sum(product, axis=tuple(range(1, product.ndim)))
-        # Columns are summed by a product with ones: XLA's own reduction over rows is not vectorised.
+        # Columns are summed by a product with ones: XLA's own reduction over rows is not
+        # vectorised.
         rows = product.reshape(-1, product.shape[-1])
         ones = jnp.ones((rows.shape[0],), rows.dtype)
         return jnp.matmul(ones, rows, precision=jax.lax.Precision.HIGHEST)

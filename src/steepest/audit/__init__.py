@@ -1,7 +1,8 @@
 """Does a run do what the theory says? Structure, balance, descent, equilibrium.
 
-Each check has a name, a residual, a tolerance that is derived (its docstring says how) and a verdict;
-an audit that cannot fail would be a defect, so every check has a test with a flow that breaks it.
+Each check has a name, a residual, a tolerance that is derived (its docstring says how) and a
+verdict; an audit that cannot fail would be a defect, so every check has a test with a flow that
+breaks it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Does the ledger close, and at the order of the scheme? (eq. 29, 31, 34-37, 40)
 
 The tolerance of the balance is not chosen but measured: the scheme takes one step, alone, from a
-few saved states at step, step/4 and step/16, and its defect F+ - F - work + dissipated is extrapolated
-over the run; in float64, whatever the run used. A flow that is wrong (a gradient of the wrong sign, a rate that is not <dF, K dF>) has
-a defect that does not vanish at the order of the scheme, whatever its size.
+few saved states at step, step/4 and step/16, and its defect F+ - F - work + dissipated is
+extrapolated over the run; in float64, whatever the run used. A flow that is wrong (a gradient of
+the wrong sign, a rate that is not <dF, K dF>) has a defect that does not vanish at the order of the
+scheme, whatever its size.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def balance_checks(context: Context) -> list[Check]:
     closure = np.abs(context.ledger.closure)
     residual = float(closure.max())
     if context.adaptive:
-        rtol, atol = float(context.scheme.rtol), float(context.scheme.atol)
+        rtol, atol = context.tolerances
         tolerance = 10 * context.steps * (rtol * context.scale + atol) + context.roundoff
         why = "10 (atol + rtol |F|) for every ledger interval"
         checks = [Check.compare(name, residual, tolerance, why)]
@@ -129,8 +130,8 @@ def expected(context: Context, defects: Defects) -> float:
     """The bound on the closure that the measured one-step defects allow.
 
     Three times the sum of the mean defects over the run (trapezoidal in time between the samples),
-    plus five standard deviations of the sum of their independent parts. Without noise, at most three
-    quarters of what was exchanged: a balance that misses more is no balance.
+    plus five standard deviations of the sum of their independent parts. Without noise, at most
+    three quarters of what was exchanged: a balance that misses more is no balance.
     """
     span = float(context.trajectory.times[-1] - context.trajectory.times[0])
     weights = defects.mean[:, 0] if context.flow.noisy else np.abs(defects.mean[:, 0])

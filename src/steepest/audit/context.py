@@ -42,6 +42,12 @@ class Context:
         """The single flow, or the first of a sum."""
         return self.flow.parts[0]
 
+    def temperature(self, time: float) -> float:
+        """Of the bath of a thermal flow."""
+        value = self.part.temperature(time)
+        assert value is not None, "only thermal flows are asked for a temperature"
+        return float(value)
+
     @property
     def single(self) -> bool:
         return len(self.flow.parts) == 1
@@ -58,6 +64,12 @@ class Context:
     @property
     def adaptive(self) -> bool:
         return isinstance(self.scheme, RungeKutta)
+
+    @property
+    def tolerances(self) -> tuple[float, float]:
+        """(rtol, atol) of an adaptive scheme."""
+        assert isinstance(self.scheme, RungeKutta)
+        return float(self.scheme.rtol), float(self.scheme.atol)
 
     @property
     def exact_law(self) -> bool:

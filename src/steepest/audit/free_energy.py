@@ -46,7 +46,7 @@ def free_energy(trajectory: Any, saves: int = 16, estimator: str = "auto") -> Fr
     value, error = [], []
     for i, time in zip(index, times, strict=True):
         state = trajectory.at(int(i))
-        temperature = float(context.part.temperature(float(time)))
+        temperature = context.temperature(float(time))
         energies = np.asarray(context.flow.per_point(state, float(time)), float)
         terms = energies - temperature * np.asarray(_entropy(state, estimator), float)
         weights = np.asarray(state.weights, float)

@@ -1,9 +1,9 @@
 """Does a thermal flow reach the equilibrium it should? (eq. 43-44, 53)
 
 At the Gibbs law E[theta . grad E] = d T (equipartition) and E|grad E|^2 = T E[lap E]
-(configurational temperature); both are integrations by parts, both see noise at a wrong temperature.
-The bias that a step brings is predicted from the same samples and part of the statement: for Euler
-with constant K, stationarity of theta^T K^{-1} theta gives exactly
+(configurational temperature); both are integrations by parts, both see noise at a wrong
+temperature. The bias that a step brings is predicted from the same samples and part of the
+statement: for Euler with constant K, stationarity of theta^T K^{-1} theta gives exactly
 E[theta . grad E] = d T + step/2 E<grad E, K grad E>, which on a quadratic is variance
 T / (1 - step/2).
 """
@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from .. import tree
 from ..states import Phase
@@ -35,7 +36,7 @@ def thermal_checks(context: Context) -> list[Check]:
         why = "too few saves" if drifting is None else "F still drifts: run longer, or drop warm-up"
         found = [] if drifting is None else [drifting]
         return [*found, Check.undecided("equilibrium", why)]
-    temperature = float(context.part.temperature(0.0))
+    temperature = context.temperature(0.0)
     sample = context.positions()
     one = jax.tree.map(lambda x: x[0, 0], sample)
     dimension = tree.size(one)
@@ -126,7 +127,7 @@ def _moments(context: Context, sample: Any, dimension: int) -> dict[str, np.ndar
 
 def _laplacian(energy: Any, x: Any) -> Any:
     """tr of the Hessian, one direction at a time (memory of one gradient)."""
-    flat, unravel = jax.flatten_util.ravel_pytree(x)
+    flat, unravel = ravel_pytree(x)
     gradient = jax.grad(lambda y: energy(unravel(y)))
 
     def entry(i: Any, total: Any) -> Any:

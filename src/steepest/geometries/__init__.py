@@ -1,8 +1,9 @@
 """How *steepest* is measured.
 
-A geometry is one map, `sharp`: covector -> tangent. Of parameters: `Euclidean`, `Riemannian`, and the
-manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of phase space: `Symplectic`
-(conserves) and `Friction` (dissipates). Of measures: `Wasserstein` (mass moves). They add and scale.
+A geometry is one map, `sharp`: covector -> tangent. Of parameters: `Euclidean`, `Riemannian`, and
+the manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of phase space:
+`Symplectic` (conserves) and `Friction` (dissipates). Of measures: `Wasserstein` (mass moves). They
+add and scale.
 """
 
 from .base import AbstractGeometry as AbstractGeometry

@@ -2,8 +2,8 @@
 
     dx/dt = -K(x) dF(x),    dF/dt = -<dF, K dF> <= 0        (eq. 38-40)
 
-K is linear in the covector. Its symmetric part is positive semi-definite (a metric, a friction), its
-antisymmetric part conserves F. Geometries form a cone: `g + h` and `a * g` for a >= 0.
+K is linear in the covector. Its symmetric part is positive semi-definite (a metric, a friction),
+its antisymmetric part conserves F. Geometries form a cone: `g + h` and `a * g` for a >= 0.
 A new one is one file: `sharp`, and for thermal noise `sqrt` and `divergence`.
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import lineax as lx
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -106,7 +107,7 @@ class Riemannian(AbstractGeometry):
         matrix = jnp.asarray(matrix)
         if matrix.shape != (d, d):
             raise ArgumentError("metric", f"shape {matrix.shape}", f"expected ({d}, {d})")
-        if isinstance(matrix, jax.core.Tracer):
+        if isinstance(matrix, Tracer):
             return
         asymmetry = float(jnp.max(jnp.abs(matrix - matrix.T)))
         size = float(jnp.max(jnp.abs(matrix)))

@@ -13,8 +13,8 @@ class Hyperbolic(Manifold):
 
     gradient: J c + <x, J c>_M x with J = diag(-1, 1, ...), the tangent projection of the raised
     covector. Coordinates grow like exp(distance): float32 is good to a distance of about 7 from the
-    apex (1, 0), float64 to 17. Exp_x(v) = cosh|v| x + sinh|v| v/|v|. `lift(y)` puts a flat point on it.
-    Source: Ratcliffe, Foundations of Hyperbolic Manifolds, 2nd ed., ch. 3.
+    apex (1, 0), float64 to 17. Exp_x(v) = cosh|v| x + sinh|v| v/|v|. `lift(y)` puts a flat point on
+    it. Source: Ratcliffe, Foundations of Hyperbolic Manifolds, 2nd ed., ch. 3.
     """
 
     def gradient(self, point, covector):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from .. import tree
 from ..errors import ArgumentError
@@ -66,7 +66,7 @@ class Friction(_Kinetic):
     gamma: Any
 
     def __check_init__(self):
-        if callable(self.gamma) or isinstance(self.gamma, jax.core.Tracer):
+        if callable(self.gamma) or isinstance(self.gamma, Tracer):
             return
         value = float(self.gamma)
         if not (math.isfinite(value) and value >= 0):

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
@@ -51,14 +52,13 @@ class Manifold(AbstractGeometry):
         return jax.tree.map(self.move, state, tangent)
 
     def length_sq(self, state, tangent):
-        parts = jax.tree.leaves(jax.tree.map(self.inner, state, tangent))
-        return sum(parts[1:], parts[0])
+        return jnp.sum(jnp.stack(jax.tree.leaves(jax.tree.map(self.inner, state, tangent))))
 
     def check(self, state):
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
             name = "state" + jax.tree_util.keystr(path)
             size, remedy = self.defect(leaf)
-            if isinstance(size, jax.core.Tracer):
+            if isinstance(size, Tracer):
                 return
             slack = 100 * jnp.finfo(leaf.dtype).eps * max(1.0, float(jnp.max(jnp.abs(leaf))) ** 2)
             if not float(size) <= float(slack):

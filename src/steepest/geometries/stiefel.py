@@ -12,8 +12,8 @@ from .manifold import Manifold, require
 class Stiefel(Manifold):
     """Orthonormal frames with the metric of the surrounding space.
 
-    gradient: C - X sym(X^T C). Retraction: the polar factor of X + V, the nearest frame, which is of
-    second order, so that noise on it follows the Riemannian volume.
+    gradient: C - X sym(X^T C). Retraction: the polar factor of X + V, the nearest frame, which is
+    of second order, so that noise on it follows the Riemannian volume.
     Source: Absil, Mahony and Sepulchre, Optimization Algorithms on Matrix Manifolds, 2008, ch. 3-4;
     Absil and Malick, SIAM J. Optim. 22 (2012) 135 for the order.
     """

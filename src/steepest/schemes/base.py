@@ -1,8 +1,8 @@
 """How time advances. A scheme changes the error, never the flow.
 
 A scheme is the map (state, memory) -> (state, memory, entry) over one step. `memory` carries what
-the next step would compute again (a force, a value); `init` makes it from the state alone, so that a
-resumed run repeats it. `entry` is what the step writes into the ledger.
+the next step would compute again (a force, a value); `init` makes it from the state alone, so that
+a resumed run repeats it. `entry` is what the step writes into the ledger.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 import equinox as eqx
-import jax
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
@@ -35,7 +35,7 @@ class Entry(eqx.Module):
 class AbstractScheme(eqx.Module):
     """One way of advancing time by `step`."""
 
-    step: eqx.AbstractVar[float]
+    step: eqx.AbstractVar[Any]
 
     @abc.abstractmethod
     def init(self, flow: Any, state: Any, time: Any, randomness: Any) -> Any:
@@ -68,7 +68,7 @@ class AbstractScheme(eqx.Module):
 
 def check_step(step: Any, argument: str = "step") -> None:
     """Raises ArgumentError unless the step is a positive finite number."""
-    if isinstance(step, jax.core.Tracer):
+    if isinstance(step, Tracer):
         return
     try:
         good = math.isfinite(float(step)) and float(step) > 0

@@ -1,7 +1,7 @@
 """Accept or reject, so that the stationary law is exactly Gibbs at any step (eq. 44).
 
-Around `Euler` it is the Metropolis-adjusted Langevin algorithm; around `OBABO` (or BAB on a flow with
-friction) it is generalised Hybrid Monte Carlo: the momentum turns round on rejection.
+Around `Euler` it is the Metropolis-adjusted Langevin algorithm; around `OBABO` (or BAB on a flow
+with friction) it is generalised Hybrid Monte Carlo: the momentum turns round on rejection.
 Sources: Roberts and Tweedie, Bernoulli 2 (1996) 341; Horowitz, Phys. Lett. B 268 (1991) 247.
 """
 
@@ -28,11 +28,12 @@ ACCEPT_STREAM = 14
 class Metropolis(AbstractScheme):
     """`scheme` as a proposal, accepted with the probability that keeps exp(-F/T) invariant.
 
-    Works for `Euler` on flat and Riemannian geometries with thermal noise and for `OBABO` on kinetic
-    flows; each particle of an ensemble is accepted by itself. Raises ArgumentError otherwise.
+    Works for `Euler` on flat and Riemannian geometries with thermal noise and for `OBABO` on
+    kinetic flows; each particle of an ensemble is accepted by itself. Raises ArgumentError
+    otherwise.
     """
 
-    scheme: AbstractScheme
+    scheme: Any
     step: float
 
     def __init__(self, scheme: AbstractScheme):

@@ -28,8 +28,8 @@ SOLVERS = {
 class RungeKutta(AbstractScheme):
     """dx/dt = velocity(x) by an embedded pair with error control.
 
-    `solver`: a name ("heun", "bosh3", "tsit5", "dopri5", "dopri8"; stiff: "kvaerno3", "kvaerno5") or
-    a diffrax solver. `rtol`, `atol`: local error tolerances. `step`: the interval between ledger
+    `solver`: a name ("heun", "bosh3", "tsit5", "dopri5", "dopri8"; stiff: "kvaerno3", "kvaerno5")
+    or a diffrax solver. `rtol`, `atol`: local error tolerances. `step`: the interval between ledger
     entries, which `solve(time=..., steps=...)` sets by itself. The dissipation integral is one more
     component of the equation, so it has the accuracy of the solution.
     """
@@ -37,7 +37,7 @@ class RungeKutta(AbstractScheme):
     solver: Any
     rtol: float
     atol: float
-    step: float | None
+    step: Any
     max_steps: int = eqx.field(static=True)
 
     def __init__(

@@ -5,8 +5,8 @@
     O  bath      dp = -gamma p/m dt + sqrt(2 gamma temperature) dW, solved exactly (eq. 53)
 
 `Leapfrog` is BAB, `BAOAB` and `OBABO` are themselves; a letter that occurs k times takes step/k.
-Sources: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; Bussi and Parrinello, Phys. Rev.
-E 75 (2007) 056707.
+Sources: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; Bussi and Parrinello, Phys.
+Rev. E 75 (2007) 056707.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class Particles(eqx.Module):
 
     `positions`: pytree whose leaves have leading axis n (a `Phase` of such for kinetic systems).
     `log_weights`: shape (n,), need not be normalised; None means equal weights, which is also the
-    fast case. `axis` is where the leaves count particles: 0 for everybody; the driver turns it to -1
-    (`turned`), because particles last keep short vectors in fast elementwise kernels.
+    fast case. `axis` is where the leaves count particles: 0 for everybody; the driver turns it to
+    -1 (`turned`), because particles last keep short vectors in fast elementwise kernels.
     Raises ArgumentError when the leading axes differ.
     """
 

@@ -1,7 +1,7 @@
 """One point or many: how the floors above see a state without asking which one they hold.
 
-A state is a point (any pytree, or a `Phase`) or an ensemble of points (`Particles`). What is counted
-"per point" has shape () or (n,), and `average` brings it to one number.
+A state is a point (any pytree, or a `Phase`) or an ensemble of points (`Particles`). What is
+counted "per point" has shape () or (n,), and `average` brings it to one number.
 """
 
 from __future__ import annotations
