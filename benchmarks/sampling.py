@@ -70,6 +70,14 @@ def limit(case):
         words = threefry2x32(jnp.uint32(1), jnp.uint32(2), number, jnp.full_like(number, i))
         return (normal_from_bits(word) for word in words)
 
+    def stored(i):
+        """The same, made by one kernel and kept: where several arrays are updated, XLA would
+        make them again for each. The condition is one that it cannot decide."""
+        make = lambda: jax.lax.complex(*normals(i))  # noqa: E731
+        never = lambda: jnp.zeros((n * d,), jnp.complex64)  # noqa: E731
+        both = jax.lax.cond(i < 2**31, make, never)
+        return jnp.real(both), jnp.imag(both)
+
     def overdamped(i, x):
         for xi in normals(i.astype(jnp.uint32)):
             x = x + h * force(x) + kick * xi
@@ -77,7 +85,7 @@ def limit(case):
 
     def kinetic(i, state):
         q, p, f = state
-        for xi in normals(i.astype(jnp.uint32)):
+        for xi in stored(i.astype(jnp.uint32)):
             p = p + 0.5 * h * f
             q = q + 0.5 * h * p
             p = c * p + heat * xi

@@ -53,8 +53,8 @@ def solve(
     needs `time`, and `steps` then counts ledger intervals (default 100). Every `save_every` steps
     the state and the ledger are kept, beginning with the initial state. `key` is needed by noisy
     flows. `ledger="steps"` accumulates heat and dissipation at every step, `"saves"` only looks at
-    F at saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is done.
-    `start` is the initial time of schedules.
+    F at saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is
+    done. `start` is the initial time of schedules.
 
     A `Particles` state under a flow of parameters is an ensemble of independent copies.
     Differentiable in the arrays inside `flow` and `state`. Raises ArgumentError before anything

@@ -13,6 +13,7 @@ the inverse error function (two polynomials in -log(1 - x^2)) is Giles, GPU Comp
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -176,25 +177,35 @@ class Randomness(eqx.Module):
     ) -> Float[Array, "..."]:
         """Standard normal."""
         if jnp.dtype(dtype) == jnp.float64:
-            uniform = self.uniform(shape, dtype, stream, axis)
-            return math.sqrt(2.0) * jax.lax.erf_inv(2.0 * uniform - 1.0)
+
+            def precise() -> Any:
+                uniform = self.uniform(shape, dtype, stream, axis)
+                return math.sqrt(2.0) * jax.lax.erf_inv(2.0 * uniform - 1.0)
+
+            return self._one_kernel(precise)
         if self.shared is None:
-            return normal_from_bits(self.bits(shape, stream, axis)).astype(dtype)
+            single = lambda: normal_from_bits(self.bits(shape, stream, axis))  # noqa: E731
+            return self._one_kernel(single).astype(dtype)
         use = (self.path, shape, stream, axis)
         if use not in self.shared:
-            block = jnp.asarray(self.block, jnp.uint32)
 
-            def draw() -> Any:
-                words = self.words(shape, block, stream, axis)
+            def both_steps() -> Any:
+                words = self.words(shape, jnp.asarray(self.block, jnp.uint32), stream, axis)
                 return jax.lax.complex(*(normal_from_bits(word) for word in words))
 
-            # One complex array holds the normals of both steps, and one kernel makes it. XLA would
-            # rather make them again in every kernel that reads them; it does not look into the
-            # branch of a condition that it cannot decide (a block is below 2^31).
-            never = lambda: jnp.zeros(shape, jnp.complex64)  # noqa: E731
-            self.shared[use] = jax.lax.cond(block < np.uint32(2**31), draw, never)
+            self.shared[use] = self._one_kernel(both_steps)
         both = self.shared[use]
         return (jnp.imag(both) if self.word else jnp.real(both)).astype(dtype)
+
+    def _one_kernel(self, draw: Callable[[], Array]) -> Array:
+        """The array that `draw` makes, by one kernel of its own.
+
+        XLA would rather make the numbers again in every kernel that reads them; it does not look
+        into the branch of a condition that it cannot decide (a block is below 2^31).
+        """
+        shape = jax.eval_shape(draw)
+        never = lambda: jnp.zeros(shape.shape, shape.dtype)  # noqa: E731
+        return jax.lax.cond(jnp.asarray(self.block, jnp.uint32) < np.uint32(2**31), draw, never)
 
     def increment(
         self,

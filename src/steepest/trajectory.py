@@ -24,8 +24,8 @@ class Trajectory:
     """A run of a flow.
 
     `times`: (S + 1,), the first being the start; `states`: the state with leading axis S + 1 on
-    each leaf; `ledger`: see Ledger. `flow` and `scheme` are what ran (None after `load`, which keeps
-    their description in `row`). `interrupted` is True after Ctrl-C.
+    each leaf; `ledger`: see Ledger. `flow` and `scheme` are what ran (None after `load`, which
+    keeps their description in `row`). `interrupted` is True after Ctrl-C.
     """
 
     times: Any
@@ -213,8 +213,9 @@ class Trajectory:
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """The ledger as a figure (functional, dissipation, closure); written to `path` if given."""
         from .figures import ledger_figure
+        from .figures.theme import LIGHT
 
-        figure = ledger_figure(self)
+        figure = ledger_figure(self, theme=LIGHT)
         if path is not None:
             figure.savefig(path, dpi=160)
         return figure

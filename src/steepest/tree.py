@@ -112,17 +112,3 @@ def as_float(x: Any, argument: str = "state") -> Any:
 def all_finite(x: Any) -> Array:
     """True where every number of every leaf is finite."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(x)]))
-
-
-def check_like(argument: str, given: Any, wanted: Any, what: str) -> None:
-    """Raises ArgumentError unless `given` has the structure and shapes of `wanted`."""
-    if jax.tree.structure(given) != jax.tree.structure(wanted):
-        raise ArgumentError(
-            argument,
-            f"structure {jax.tree.structure(given)}",
-            f"{what} has structure {jax.tree.structure(wanted)}",
-        )
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(given)]
-    expected = [jnp.shape(leaf) for leaf in jax.tree.leaves(wanted)]
-    if shapes != expected:
-        raise ArgumentError(argument, f"shapes {shapes}", f"{what} has shapes {expected}")

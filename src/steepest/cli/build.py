@@ -74,7 +74,7 @@ def initial_state(spec: Spec, problem: Problem, flow: Flow, key: Any) -> Any:
         centre = unravel(jnp.asarray(asked.initial, flat.dtype))
     many = asked.kind == "particles"
     count = asked.chains if many else 1
-    positions = Particles.repeat(centre, count).positions
+    positions = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), centre)
     scale = asked.scale or (1.0 if asked.initial == "normal" else 0.0)
     if scale:
         noise = tree.scale(scale, Particles.normal(key_position, count, centre).positions)

@@ -66,12 +66,6 @@ class Particles(eqx.Module):
         ]
         return cls(jax.tree.unflatten(structure, drawn))
 
-    @classmethod
-    def repeat(cls, point: Any, n: int) -> Particles:
-        """n copies of one point."""
-        point = tree.as_float(point, "point")
-        return cls(jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), point))
-
     @property
     def count(self) -> int:
         """n."""
