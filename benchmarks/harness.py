@@ -92,10 +92,12 @@ def compare(contenders: list[Contender], case: str, rounds: int = 9) -> list[Row
                 times[worker.name].append(seconds)
     rows = []
     reference = times[workers[0].name]
+    if len(reference) < rounds:
+        raise RuntimeError(f"the reference, {workers[0].name}, failed: {workers[0].note}")
     for worker in workers:
         worker.close()
         own = times[worker.name]
-        if not own:
+        if len(own) < rounds:
             nan = float("nan")
             rows.append(Row(worker.name, nan, nan, nan, nan, nan, worker.note))
             continue

@@ -75,7 +75,7 @@ def limit(case):
         make them again for each. The condition is one that it cannot decide."""
         make = lambda: jax.lax.complex(*normals(i))  # noqa: E731
         never = lambda: jnp.zeros((n * d,), jnp.complex64)  # noqa: E731
-        both = jax.lax.cond(i < 2**31, make, never)
+        both = jax.lax.cond(i < np.uint32(2**31), make, never)
         return jnp.real(both), jnp.imag(both)
 
     def overdamped(i, x):

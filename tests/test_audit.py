@@ -236,6 +236,16 @@ def test_a_step_whose_bias_is_too_large_fails_the_bias_check():
     )
 
 
+def test_a_chain_that_hardly_moves_fails_the_rejection_check():
+    stiff = st.Flow(st.Energy(lambda x: 1e4 * energy(x)), st.Euclidean(), st.Thermal(1.0))
+    run = st.solve(
+        stiff, chains(50), scheme=st.Metropolis(st.Euler(0.02)), steps=200, save_every=10, key=KEY
+    )
+    assert run.audit()["rejection"].passed is False
+    fine = langevin(st.Euclidean(), scheme=st.Metropolis(st.Euler(0.02)), steps=100)
+    assert fine.audit()["rejection"].passed
+
+
 def test_what_cannot_be_judged_says_why():
     data = jnp.linspace(-1, 1, 20)
     risk = st.EmpiricalRisk(lambda x, y: 0.5 * jnp.sum((x - y) ** 2), data, batch_size=4)

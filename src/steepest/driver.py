@@ -29,7 +29,8 @@ from .states.points import turned
 from .trajectory import Trajectory
 
 CHUNK_SECONDS = 0.5
-CHUNK_BYTES = 64 * 2**20
+CHUNK_BYTES = 16 * 2**20
+MOST_SAVES = 4096
 DIALS = ("temperature", "gamma", "step", "factor", "mass", "time")
 """Python floats under these names are traced, so that turning a dial does not compile again."""
 
@@ -146,8 +147,9 @@ class _Run:
         row, carry = _compiled_begin(flow, scheme, state, self.randomness, self.start)
         pieces = [(np.asarray([self.start]), *jax.tree.map(np.asarray, row[1:]))]
         total, done, chunk, pending = steps, 0, min(steps, 128), 0
+        # The number of slots depends on the state alone: a longer run does not compile again.
         bytes_a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
-        room = max(1, min(CHUNK_BYTES // bytes_a_save, total // self.save_every))
+        room = max(1, min(CHUNK_BYTES // bytes_a_save, MOST_SAVES))
         capacity = 2 ** math.floor(math.log2(room))
         paired = self.save_every % 2 == 0
         options = (self.start, self.ledger, paired)

@@ -23,7 +23,7 @@ from ..schemes import Euler, Metropolis
 from .context import Context
 from .report import Check
 
-SAMPLES = 6
+SAMPLES, NOISY_SAMPLES = 6, 24
 NEGLIGIBLE = 1e-3
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -40,6 +40,21 @@ class Defects:
 
 def balance_checks(context: Context) -> list[Check]:
     """The checks of F against what was dissipated, for the kind of flow at hand."""
+    return _acceptance(context) + _closing(context)
+
+
+def _acceptance(context: Context) -> list[Check]:
+    """Does a Metropolis chain move? One proposal in ten is taken as the least."""
+    if context.ledger.acceptance is None:
+        return []
+    late = context.ledger.acceptance[1 + len(context.ledger.acceptance) // 2 :]
+    share = float(np.mean(late)) if len(late) else float(context.ledger.acceptance[-1])
+    why = f"{share:.1%} of the proposals were accepted; if few are, take a smaller step"
+    return [Check.compare("rejection", 1.0 - share, 0.9, why)]
+
+
+def _closing(context: Context) -> list[Check]:
+    """F against what was exchanged."""
     if not context.trajectory.balanced:
         return [Check.undecided("balance", 'the run kept ledger="saves": nothing was accumulated')]
     if context.flow.subsamples:
@@ -153,7 +168,8 @@ def expected(context: Context, defects: Defects) -> float:
 
 def measure(context: Context) -> Defects:
     """One step from a few saved states at three step sizes."""
-    index = np.unique(np.linspace(0, len(context.trajectory) - 1, SAMPLES).astype(int))
+    count = NOISY_SAMPLES if context.flow.noisy else SAMPLES
+    index = np.unique(np.linspace(0, len(context.trajectory) - 1, count).astype(int))
     times = np.asarray(context.trajectory.times, float)[index]
     with jax.enable_x64(True):
         double = lambda x: jnp.asarray(np.asarray(x, np.float64))  # noqa: E731
