@@ -1,4 +1,6 @@
-"""The laws of a geometry, run on every one of them, and what is special to each."""
+"""The laws of a geometry, held against every one of them; what each flat and kinetic one is."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import steepest as st
-from steepest.geometries.hyperbolic import lift, minkowski
+from steepest import geometries
 
 KEYS = jax.random.split(jax.random.key(5), 20)
 
@@ -17,245 +19,427 @@ def metric(x):
     return jnp.eye(3) + jnp.outer(x, x) + 0.2 * jnp.diag(jnp.cos(x))
 
 
-def spd(key, d=3):
-    a = jax.random.normal(key, (d, d))
-    return a @ a.T + 0.5 * jnp.eye(d)
+def operator(x):
+    return lx.MatrixLinearOperator(metric(x), lx.positive_semidefinite_tag)
 
 
-VECTOR = jax.random.normal(KEYS[0], (3,))
-PHASE = st.Phase(VECTOR, jax.random.normal(KEYS[1], (3,)))
-POINTS = {
-    "Euclidean": (st.Euclidean(), VECTOR),
-    "Riemannian": (st.Riemannian(metric), VECTOR),
-    "Riemannian operator": (
-        st.Riemannian(lambda x: lx.MatrixLinearOperator(metric(x), lx.positive_semidefinite_tag)),
-        VECTOR,
-    ),
-    "Scaled": (0.3 * st.Riemannian(metric), VECTOR),
-    "Sum": (st.Riemannian(metric) + 2.0 * st.Euclidean(), VECTOR),
-    "Symplectic": (st.Symplectic(), PHASE),
-    "Friction": (st.Friction(0.7), PHASE),
-    "Kinetic": (st.Symplectic() + st.Friction(0.7), PHASE),
-    "Sphere": (st.Sphere(), st.Sphere().random(KEYS[2], (4,))),
-    "Stiefel": (st.Stiefel(), st.Stiefel().random(KEYS[3], 5, 2)),
-    "SPD": (st.SymmetricPositiveDefinite(), spd(KEYS[4])),
-    "Hyperbolic": (st.Hyperbolic(), lift(VECTOR)),
+def pytree_metric(x):
+    return metric(jnp.append(x["a"], x["b"]))
+
+
+def vector(key):
+    return jax.random.normal(key, (3,))
+
+
+def pytree(key):
+    x = vector(key)
+    return {"a": x[:2], "b": x[2]}
+
+
+def phase(key):
+    return st.Phase(vector(key), vector(jax.random.fold_in(key, 1)))
+
+
+def spd(key):
+    a = jax.random.normal(key, (3, 3))
+    return a @ a.T + 0.5 * jnp.eye(3)
+
+
+def two_points(key):
+    return {"a": st.Sphere().random(key, (2,)), "b": st.Sphere().random(KEYS[0], (2, 2))}
+
+
+def particles(key):
+    return st.Particles(jax.random.normal(key, (4, 3)))
+
+
+def weighted(key):
+    return st.Particles(jax.random.normal(key, (4, 3)), jnp.linspace(-1.0, 1.0, 4))
+
+
+def kinetic_particles(key):
+    return st.Particles(st.Phase(*jax.random.normal(key, (2, 3, 2))), jnp.linspace(0.0, 1.0, 3))
+
+
+KINETIC = st.Symplectic() + st.Friction(0.7)
+TABLE = {
+    "Euclidean": (st.Euclidean(), pytree),
+    "Riemannian": (st.Riemannian(metric), vector),
+    "Riemannian pytree": (st.Riemannian(pytree_metric), pytree),
+    "Riemannian operator": (st.Riemannian(operator), vector),
+    "Scaled": (0.3 * st.Riemannian(metric), vector),
+    "Sum": (st.Riemannian(metric) + 2.0 * st.Euclidean(), vector),
+    "Scaled sum": (0.5 * (st.Riemannian(metric) + st.Euclidean()), vector),
+    "Symplectic": (st.Symplectic(), phase),
+    "Friction": (st.Friction(0.7), phase),
+    "Kinetic": (KINETIC, phase),
+    "Sphere": (st.Sphere(), two_points),
+    "Stiefel": (st.Stiefel(), lambda key: st.Stiefel().random(key, (4, 2))),
+    "SymmetricPositiveDefinite": (st.SymmetricPositiveDefinite(), spd),
+    "Hyperbolic": (st.Hyperbolic(), lambda key: st.Hyperbolic().lift(vector(key))),
+    "Wasserstein": (st.Wasserstein(), particles),
+    "Wasserstein weighted": (st.Wasserstein(st.Riemannian(metric)), weighted),
+    "Wasserstein kinetic": (st.Wasserstein(KINETIC), kinetic_particles),
 }
-EVERY = pytest.mark.parametrize("name", POINTS)
-MANIFOLDS = ["Sphere", "Stiefel", "SPD", "Hyperbolic"]
+MEASURES = [name for name in TABLE if name.startswith("Wasserstein")]
+POINTS = [name for name in TABLE if name not in MEASURES]
+NO_LENGTH = {"Sum", "Scaled sum", "Symplectic", "Friction", "Kinetic", "Wasserstein kinetic"}
+LENGTHS = [name for name in TABLE if name not in NO_LENGTH]
+EVERY = pytest.mark.parametrize("name", TABLE)
+STATES = [KEYS[1], KEYS[2]]
 
 
-def like(key, x):
+def ravel(x):
+    return ravel_pytree(x)[0]
+
+
+def normal_like(key, x):
     flat, unravel = ravel_pytree(x)
-    return unravel(jax.random.normal(key, flat.shape))
+    return unravel(jax.random.normal(key, flat.shape, flat.dtype))
 
 
-def matrix(map_, x):
-    """The matrix of a linear map on the space of x."""
+def matrix(linear, x):
+    """The matrix of a linear map on the space of x, column by column."""
     flat, unravel = ravel_pytree(x)
-    columns = [ravel_pytree(map_(unravel(e)))[0] for e in jnp.eye(flat.size)]
-    return np.array(columns).T
+    basis = jnp.eye(flat.size, dtype=flat.dtype)
+    return jax.vmap(lambda e: ravel(linear(unravel(e))), out_axes=1)(basis)
 
 
-@EVERY
-def test_sharp_is_linear(name):
-    geometry, x = POINTS[name]
-    a, b = like(KEYS[6], x), like(KEYS[7], x)
-    both = jax.tree.map(lambda u, v: 2.0 * u - 3.0 * v, a, b)
-    apart = jax.tree.map(lambda u, v: 2.0 * u - 3.0 * v, geometry.sharp(x, a), geometry.sharp(x, b))
-    for u, v in zip(jax.tree.leaves(geometry.sharp(x, both)), jax.tree.leaves(apart), strict=True):
-        np.testing.assert_allclose(u, v, atol=1e-11)
+def onsager(geometry, x):
+    """K(x) as a matrix."""
+    return matrix(lambda c: geometry.sharp(x, c), x)
 
 
-@EVERY
-def test_symmetric_part_is_positive_and_the_rest_conserves(name):
-    geometry, x = POINTS[name]
-    k = matrix(lambda c: geometry.sharp(x, c), x)
-    symmetric = (k + k.T) / 2
-    assert np.linalg.eigvalsh(symmetric).min() > -1e-10
-    if not geometry.conservative:
-        np.testing.assert_allclose(k, k.T, atol=1e-10)
-    if not geometry.dissipative:
-        np.testing.assert_allclose(k, -k.T, atol=1e-12)
-    c = like(KEYS[8], x)
-    flat = ravel_pytree(c)[0]
-    np.testing.assert_allclose(geometry.norm_sq(x, c), flat @ k @ flat, rtol=1e-10, atol=1e-10)
-
-
-@EVERY
-def test_the_noise_has_covariance_k(name):
-    """S S^T = sym K exactly, from the matrix of S on a basis of white noise."""
-    geometry, x = POINTS[name]
-    k = matrix(lambda c: geometry.sharp(x, c), x)
+def noise(geometry, x):
+    """S(x), one block of columns for each white noise."""
     zero = jax.tree.map(jnp.zeros_like, x)
-    total = 0.0
-    for i in range(geometry.noise_terms):
-        white = [zero] * geometry.noise_terms
 
-        def kick(w, i=i, white=white):
-            white = [*white]
-            white[i] = w
+    def block(i):
+        def kick(w):
+            white = [w if i == j else zero for j in range(geometry.noise_terms)]
             return geometry.sqrt(x, tuple(white))
 
-        s = matrix(kick, x)
-        total = total + s @ s.T
-    if geometry.noise_terms:
-        np.testing.assert_allclose(total, (k + k.T) / 2, atol=1e-10)
+        return matrix(kick, x)
+
+    return jnp.concatenate([block(i) for i in range(geometry.noise_terms)], axis=1)
 
 
-@pytest.mark.parametrize("name", ["Euclidean", "Riemannian", "Scaled", "Sum"])
-def test_divergence_of_k_by_finite_differences(name):
-    geometry, x = POINTS[name]
-    h = 1e-5
-    expected = np.zeros(3)
-    for j, e in enumerate(np.eye(3)):
-        up = matrix(lambda c, e=e: geometry.sharp(x + h * e, c), x)
-        down = matrix(lambda c, e=e: geometry.sharp(x - h * e, c), x)
-        expected += (up - down)[:, j] / (2 * h)
+@functools.cache
+def operators(name):
+    """[(x, K, S or None)] at two random states, in one compilation."""
+    geometry, make = TABLE[name]
+
+    @jax.jit
+    def both(x):
+        return onsager(geometry, x), noise(geometry, x) if geometry.noise_terms else None
+
+    states = [make(key) for key in STATES]
+    return [(x, *jax.tree.map(np.asarray, both(x))) for x in states]
+
+
+def test_every_geometry_is_in_the_table():
+    exported = {
+        getattr(geometries, name)
+        for name in dir(geometries)
+        if isinstance(getattr(geometries, name), type)
+        and issubclass(getattr(geometries, name), geometries.AbstractGeometry)
+    }
+    abstract = {geometries.AbstractGeometry, geometries.Manifold}
+    assert exported - abstract <= {type(geometry) for geometry, _ in TABLE.values()}
+
+
+@EVERY
+def test_sharp_is_linear_in_the_covector(name):
+    """The matrix K, built from a basis, gives sharp of any covector."""
+    geometry, _ = TABLE[name]
+    for x, k, _ in operators(name):
+        c = normal_like(KEYS[3], x)
+        np.testing.assert_allclose(ravel(geometry.sharp(x, c)), k @ ravel(c), atol=1e-11)
+
+
+@EVERY
+def test_equation_40_symmetric_part_is_positive_and_the_rest_conserves(name):
+    geometry, _ = TABLE[name]
+    for x, k, _ in operators(name):
+        size = np.abs(k).max()
+        assert np.linalg.eigvalsh((k + k.T) / 2).min() > -1e-13 * size
+        if not geometry.conservative:
+            np.testing.assert_allclose(k, k.T, atol=1e-13 * size)
+        if not geometry.dissipative:
+            np.testing.assert_array_equal(k, -k.T)
+        c = normal_like(KEYS[4], x)
+        rate = ravel(c) @ k @ ravel(c)
+        np.testing.assert_allclose(geometry.norm_sq(x, c), rate, rtol=1e-12, atol=1e-13 * size)
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_equation_43_noise_has_covariance_k(name):
+    """S S^T = sym K, exactly, from the matrix of S on a basis of white noise."""
+    for _, k, s in operators(name):
+        symmetric = (k + k.T) / 2
+        if s is None:
+            np.testing.assert_array_equal(symmetric, 0)
+        else:
+            np.testing.assert_allclose(s @ s.T, symmetric, atol=1e-13 * np.abs(k).max())
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_noise_of_a_measure_is_that_of_the_ground(name):
+    """K has 1/w_i where the covector of an expectation has w_i: S S^T = w_i sym K per particle."""
+    for x, k, s in operators(name):
+        w = [np.repeat(x.weights, p.shape[1]) for p in jax.tree.leaves(x.positions)]
+        w = np.append(np.concatenate(w), np.zeros(0 if x.log_weights is None else x.count))
+        np.testing.assert_allclose(s @ s.T, np.diag(w) @ (k + k.T) / 2, atol=1e-12)
+
+
+@EVERY
+def test_divergence_of_k_by_central_differences(name):
+    """(div K)_i = sum_j d_j K_ij; manifolds offer none, their noise follows the volume."""
+    geometry, make = TABLE[name]
+    x = make(STATES[0])
     found = geometry.divergence(x)
-    # Central differences of functions with third derivatives of order 10.
-    np.testing.assert_allclose(np.zeros(3) if found is None else found, expected, atol=1e-8)
+    if geometry.curved or geometry.constant:
+        assert found is None
+        return
+    flat, unravel = ravel_pytree(x)
+    h = 1e-5
+    shifts = h * jnp.eye(flat.size)
+    slices = jax.jit(jax.vmap(lambda d: onsager(geometry, unravel(flat + d))))
+    slope = (slices(shifts) - slices(-shifts)) / (2 * h)
+    expected = jnp.einsum("jij->i", slope)
+    if name in MEASURES:  # per particle: K carries 1/w_i, which temperature w_i takes away
+        expected = expected[:-4] * jnp.repeat(x.weights, 3)
+        found = found.positions
+    # h^2/6 times a third derivative of order 10, and round-off 1e-16/h.
+    np.testing.assert_allclose(ravel(found), expected, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["Euclidean", "Riemannian", *MANIFOLDS])
-def test_length_is_the_inverse_of_k(name):
-    geometry, x = POINTS[name]
-    c = like(KEYS[9], x)
-    np.testing.assert_allclose(
-        geometry.length_sq(x, geometry.sharp(x, c)), geometry.norm_sq(x, c), rtol=1e-9
-    )
+@pytest.mark.parametrize("name", LENGTHS)
+def test_equation_38_length_is_measured_by_the_inverse_of_k(name):
+    """<K^-1 v, v> = <c, K c> for v = K c, and it is quadratic."""
+    geometry, _ = TABLE[name]
+    for x, _, _ in operators(name):
+        c = normal_like(KEYS[5], x)
+        v = geometry.sharp(x, c)
+        length = geometry.length_sq(x, v)
+        np.testing.assert_allclose(length, geometry.norm_sq(x, c), rtol=1e-11)
+        double = geometry.length_sq(x, jax.tree.map(lambda u: 2 * u, v))
+        np.testing.assert_allclose(double, 4 * length, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", MANIFOLDS)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_a_thousand_random_steps_stay_on_the_manifold(name, dtype):
-    geometry, x = POINTS[name]
-    x = x.astype(dtype)
-    eps = float(jnp.finfo(dtype).eps)
-
-    def body(y, key):
-        tangent = geometry.sqrt(y, (0.03 * jax.random.normal(key, y.shape, dtype),))
-        return geometry.retract(y, tangent), None
-
-    final, _ = jax.lax.scan(body, x, jax.random.split(KEYS[10], 1000))
-    assert final.dtype == dtype and bool(jnp.isfinite(final).all())
-    size = max(1.0, float(jnp.max(jnp.abs(final))) ** 2)
-    assert float(geometry.defect(final)[0]) < 20 * eps * size
-    geometry.check(final)
+@pytest.mark.parametrize("name", ["Euclidean", "Riemannian", "Riemannian operator", "Scaled"])
+def test_log_volume_is_half_the_log_determinant_of_k(name):
+    geometry, _ = TABLE[name]
+    (x, k, _), (y, other, _) = operators(name)
+    found = geometry.log_volume(x) - geometry.log_volume(y)
+    expected = (np.linalg.slogdet(k)[1] - np.linalg.slogdet(other)[1]) / 2
+    np.testing.assert_allclose(found, expected, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", MANIFOLDS)
-def test_retraction_is_of_second_order(name):
-    """The curve t -> retract(x, t v) has velocity v and acceleration normal to the manifold."""
-    geometry, x = POINTS[name]
-    v = geometry.sqrt(x, (like(KEYS[11], x),))
-    curve = lambda t: geometry.retract(x, t * v)  # noqa: E731
-    velocity = jax.jacfwd(curve)(0.0)
-    np.testing.assert_allclose(velocity, v, atol=1e-9)
-    acceleration = jax.jacfwd(jax.jacfwd(curve))(0.0)
-    if name == "SPD":  # its geodesic equation, V P^-1 V, is not that of the flat space
-        np.testing.assert_allclose(acceleration, v @ jnp.linalg.inv(x) @ v, rtol=1e-6, atol=1e-8)
-    elif name == "Hyperbolic":
-        tangential = acceleration + minkowski(x, acceleration) * x
-        np.testing.assert_allclose(tangential, 0.0, atol=1e-6)
-    else:
-        np.testing.assert_allclose(geometry.gradient(x, acceleration), 0.0, atol=1e-6)
+@pytest.mark.parametrize("name", ["Scaled sum", "Kinetic", "Wasserstein weighted"])
+def test_flat_retraction_is_a_straight_line(name):
+    geometry, make = TABLE[name]
+    x = make(STATES[0])
+    v = geometry.sharp(x, normal_like(KEYS[6], x))
+    np.testing.assert_array_equal(ravel(geometry.retract(x, v)), ravel(x) + ravel(v))
 
 
-@pytest.mark.parametrize("name", ["Sphere", "SPD", "Hyperbolic"])
-def test_exponential_map_has_constant_speed(name):
-    geometry, x = POINTS[name]
-    v = 0.7 * geometry.sqrt(x, (like(KEYS[12], x),))
-    speed_sq = geometry.length_sq(x, v)
-    for t in (0.3, 1.0):
-        curve = lambda s: geometry.retract(x, s * v)  # noqa: E731
-        moved = geometry.length_sq(curve(t), jax.jacfwd(curve)(t))
-        np.testing.assert_allclose(moved, speed_sq, rtol=1e-8)
+@EVERY
+def test_float32_is_kept(name):
+    geometry, make = TABLE[name]
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), make(STATES[0]))
+
+    def all_of_it(x):
+        out = [geometry.sharp(x, x), geometry.norm_sq(x, x), geometry.retract(x, x)]
+        if geometry.noise_terms:
+            out.append(geometry.sqrt(x, (x,) * geometry.noise_terms))
+        if name in LENGTHS:
+            out.append(geometry.length_sq(x, x))
+        return [*out, geometry.divergence(x)]
+
+    for leaf in jax.tree.leaves(jax.eval_shape(all_of_it, single)):
+        assert leaf.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name", MANIFOLDS)
-def test_gradients_are_finite_where_points_coincide(name):
-    geometry, x = POINTS[name]
-    zero = jnp.zeros_like(x)
-    slope = jax.grad(lambda v: jnp.sum(geometry.retract(x, v)))(zero)
-    assert bool(jnp.isfinite(slope).all())
+@pytest.mark.parametrize("name", ["Riemannian operator", "Stiefel", "Hyperbolic", "Wasserstein"])
+def test_float32_agrees_with_float64(name):
+    geometry, _ = TABLE[name]
+    x, k, s = operators(name)[0]
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), x)
+    low = jax.jit(lambda x: (onsager(geometry, x), noise(geometry, x)))(single)
+    for a, b in zip(low, (k, s), strict=True):
+        # Condition numbers here are below 100, and 100 eps is 1e-5.
+        np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
 
 
-def test_riemannian_with_a_constant_metric_is_a_linear_change_of_coordinates():
-    """With G = L L^T, y = L^T x turns the flow into the Euclidean one."""
-    g = np.asarray(metric(VECTOR))
+def test_geometries_add_and_scale():
+    """K, the covariance of the noise and the divergence add and scale."""
+    x = vector(KEYS[8])
+    a, b = st.Riemannian(metric), st.Riemannian(lambda x: 2.0 * metric(jnp.sin(x)))
+    both = 0.5 * a + 2.0 * b
+
+    @jax.jit
+    def of(x):
+        return [(onsager(g, x), noise(g, x), g.divergence(x), g.sharp(x, x)) for g in (a, b, both)]
+
+    (ka, sa, da, _), (kb, sb, db, _), (k, s, d, _) = of(x)
+    np.testing.assert_allclose(k, 0.5 * ka + 2.0 * kb, rtol=1e-13)
+    np.testing.assert_allclose(s @ s.T, 0.5 * sa @ sa.T + 2.0 * sb @ sb.T, atol=1e-14)
+    np.testing.assert_allclose(d, 0.5 * da + 2.0 * db, rtol=1e-13)
+    assert both.noise_terms == 2 and both.terms[0].factor == 0.5
+    assert (a + b).name == "Riemannian + Riemannian"
+    assert (2 * KINETIC).name == "2 (Symplectic + Friction(0.7))"
+    assert (0.0 * a).length_sq(x, x) == jnp.inf
+
+
+def test_equation_29_53_the_kinetic_velocity():
+    """-K dH = (dH/dp, -dH/dq - gamma dH/dp)."""
+    x, c = phase(KEYS[9]), phase(KEYS[10])
+    v = KINETIC.sharp(x, c)
+    np.testing.assert_allclose(-v.position, c.momentum)
+    np.testing.assert_allclose(-v.momentum, -c.position - 0.7 * c.momentum)
+
+
+def test_frictions_may_follow_a_schedule():
+    x = phase(KEYS[9])
+    geometry = 2.0 * (st.Symplectic() + st.Friction(lambda t: 1.0 + t))
+    frozen = 2.0 * (st.Symplectic() + st.Friction(4.0))
+    for g, h in ((geometry, frozen), (st.Wasserstein(geometry), st.Wasserstein(frozen))):
+        y = x if not g.on_measures else st.Particles(jax.tree.map(lambda u: u[None], x))
+        np.testing.assert_array_equal(ravel(g.at(3.0).sharp(y, y)), ravel(h.sharp(y, y)))
+    assert "γ(t)" in geometry.name and not st.Friction(0.0).dissipative
+
+
+def test_equation_38_gradient_is_the_representative_of_the_differential():
+    """g(grad E, v) = dE(v) for every v."""
+    x = vector(KEYS[11])
+    energy = st.Energy(lambda x: jnp.sum(jnp.sin(x)) + x[0] * x[1] ** 2)
+    gradient = st.Riemannian(metric).sharp(x, energy.differential(x))
+    for v in np.eye(3):
+        slope = jax.jvp(energy, (x,), (jnp.asarray(v),))[1]
+        np.testing.assert_allclose(gradient @ metric(x) @ v, slope, atol=1e-14)
+
+
+def test_riemannian_geometry_is_a_change_of_coordinates():
+    """y = psi(x) pulls the flat metric back to J^T J: velocities, lengths and noise agree."""
+    psi = lambda x: x + 0.3 * jnp.sin(x @ jnp.arange(9.0).reshape(3, 3))  # noqa: E731
+    x, c = vector(KEYS[12]), vector(KEYS[13])
+    jacobian = jax.jacfwd(psi)(x)
+    geometry = st.Riemannian(lambda x: jax.jacfwd(psi)(x).T @ jax.jacfwd(psi)(x))
+    velocity = geometry.sharp(x, jacobian.T @ c)
+    np.testing.assert_allclose(jacobian @ velocity, c, atol=1e-12)
+    np.testing.assert_allclose(geometry.length_sq(x, velocity), c @ c, rtol=1e-12)
+    s = jacobian @ noise(geometry, x)
+    np.testing.assert_allclose(s @ s.T, np.eye(3), atol=1e-12)
+
+
+def test_riemannian_with_a_constant_metric_is_euclidean_after_a_linear_map():
+    """With G = L L^T, y = L^T x turns every step of the flow into the Euclidean one."""
+    g = np.asarray(metric(vector(KEYS[14])))
     lower = np.linalg.cholesky(g)
-    a = np.diag([1.0, 2.0, 3.0])
-    inverse = np.linalg.inv(lower.T)
-    first = st.Flow(st.Energy(lambda x: 0.5 * x @ a @ x), st.Riemannian(lambda x: jnp.asarray(g)))
-    second = st.Flow(st.Energy(lambda y: 0.5 * (inverse @ y) @ a @ (inverse @ y)), st.Euclidean())
-    x = st.solve(first, VECTOR, scheme=st.Euler(0.05), steps=20).final
-    y = st.solve(second, lower.T @ VECTOR, scheme=st.Euler(0.05), steps=20).final
-    np.testing.assert_allclose(lower.T @ x, y, rtol=1e-11)
+    a, inverse = np.diag([1.0, 2.0, 3.0]), np.linalg.inv(lower.T)
+    first = st.Flow(lambda x: 0.5 * x @ a @ x, st.Riemannian(lambda x: jnp.asarray(g)))
+    second = st.Flow(lambda y: 0.5 * (inverse @ y) @ a @ (inverse @ y), st.Euclidean())
+    x = vector(KEYS[15])
+    y = lower.T @ x
+    for _ in range(3):
+        x, y = x + 0.1 * first.velocity(x), y + 0.1 * second.velocity(y)
+        np.testing.assert_allclose(lower.T @ x, y, rtol=1e-12)
+    np.testing.assert_allclose(first.dissipation_rate(x), second.dissipation_rate(y), rtol=1e-12)
 
 
-def test_langevin_on_the_circle_is_von_mises():
-    """E = -2 x_0 on the circle: density exp(2 cos a), with E[cos a] = I_1(2)/I_0(2)."""
-    flow = st.Flow(st.Energy(lambda x: -2.0 * x[0]), st.Sphere(), st.Thermal(1.0))
-    x = jax.random.normal(KEYS[13], (4000, 2))
-    start = st.Particles.from_positions(x / jnp.linalg.norm(x, axis=1, keepdims=True))
-    run = st.solve(flow, start, scheme=st.Euler(0.01), steps=600, save_every=200, key=KEYS[14])
-    first = np.asarray(run.final.positions)[:, 0]
-    expected = 1.590636854637329 / 2.279585302336067
-    # Sampling error, and the order-one bias of the step, below step |E''|.
-    assert abs(first.mean() - expected) < 4 * first.std() / np.sqrt(4000) + 0.01
-    assert run.audit().passed
-
-
-def test_langevin_on_positive_numbers_is_log_normal():
-    """1 x 1 matrices with E = (log p)^2/2: log p is a line, with standard normal law."""
-    flow = st.Flow(
-        st.Energy(lambda p: 0.5 * jnp.log(p[0, 0]) ** 2),
-        st.SymmetricPositiveDefinite(),
-        st.Thermal(1.0),
-    )
-    start = st.Particles.from_positions(jnp.ones((4000, 1, 1)))
-    run = st.solve(flow, start, scheme=st.Euler(0.05), steps=160, save_every=160, key=KEYS[15])
-    logs = np.log(np.asarray(run.final.positions)).ravel()
-    # Along a geodesic the scheme is Euler on a line, with its exact stationary variance.
-    assert abs(logs.var() - 1 / (1 - 0.025)) < 4 * np.sqrt(2 / 4000) * 1.03
-    assert abs(logs.mean()) < 4 / np.sqrt(4000)
-
-
-def test_minimizing_movement_on_a_manifold():
-    b = jnp.array([0.0, 0.0, 1.0])
-    flow = st.Flow(st.Energy(lambda x: b @ x), st.Sphere())
-    x = jnp.array([1.0, 0.0, 0.0])
-    run = st.solve(flow, x, scheme=st.MinimizingMovement(0.1), steps=30)
-    # Angle a from the pole: da/dt = sin a; implicit Euler on it, a+ = a + h sin(a+), by Newton.
-    angle = np.pi / 2
-    for _ in range(30):
-        new = angle
-        for _ in range(50):
-            new -= (new - angle - 0.1 * np.sin(new)) / (1 - 0.1 * np.cos(new))
-        angle = new
-    np.testing.assert_allclose(run.final[2], np.cos(angle), atol=1e-6)
-    assert run.audit().passed
+DIAGONAL = jnp.array([1.0, 2.0, 4.0])
+OFF = jnp.array([0.5, -0.3])
+TRIDIAGONAL = np.diag(DIAGONAL) + np.diag(OFF, 1) + np.diag(OFF, -1)
 
 
 @pytest.mark.parametrize(
-    "geometry, point, message",
+    "operator, dense",
     [
-        (st.Sphere(), jnp.array([1.3, 0.0]), "norm"),
-        (st.Sphere(), jnp.array(1.0), "unit vector"),
-        (st.Stiefel(), jnp.ones((3, 2)), "orthonormalise"),
-        (st.Stiefel(), jnp.ones((2, 3)), "n >= p"),
-        (st.SymmetricPositiveDefinite(), -jnp.eye(2), "positive eigenvalues"),
-        (st.SymmetricPositiveDefinite(), jnp.array([[1.0, 0.5], [0.0, 1.0]]), "symmetric"),
-        (st.SymmetricPositiveDefinite(), jnp.ones((2, 3)), "square"),
-        (st.Hyperbolic(), jnp.array([2.0, 0.0]), "x_0"),
+        (lx.DiagonalLinearOperator(DIAGONAL), np.diag(DIAGONAL)),
+        (lx.MatrixLinearOperator(jnp.asarray(TRIDIAGONAL)), TRIDIAGONAL),
+        (lx.TridiagonalLinearOperator(DIAGONAL, OFF, OFF), TRIDIAGONAL),
+        (
+            lx.FunctionLinearOperator(
+                lambda v: jnp.asarray(TRIDIAGONAL) @ v,
+                jax.ShapeDtypeStruct((3,), jnp.float64),
+                lx.positive_semidefinite_tag,
+            ),
+            TRIDIAGONAL,
+        ),
+    ],
+    ids=["diagonal", "matrix", "tridiagonal", "function"],
+)
+def test_a_lineax_metric_is_its_matrix(operator, dense):
+    geometry, x = st.Riemannian(lambda x: operator), vector(KEYS[16])
+    geometry.check(x)
+    np.testing.assert_allclose(geometry.sharp(x, x), np.linalg.solve(dense, x), rtol=1e-13)
+    s = jax.jit(lambda x: noise(geometry, x))(x)
+    np.testing.assert_allclose(s @ s.T, np.linalg.inv(dense), atol=1e-14)
+
+
+def test_equation_58_particles_move_along_the_ground_geometry():
+    """x_i' = -K(x_i) grad psi(x_i), whatever the weights, for F = <psi>."""
+    x = weighted(KEYS[17])
+    psi = lambda y: jnp.sum(jnp.sin(y)) * y[0]  # noqa: E731
+    geometry = st.Wasserstein(st.Riemannian(metric))
+    v = geometry.sharp(x, jax.grad(lambda s: s.expect(psi))(x))
+    expected = [np.linalg.solve(metric(y), jax.grad(psi)(y)) for y in x.positions]
+    np.testing.assert_allclose(v.positions, expected, rtol=1e-11)
+    assert not v.log_weights.any()
+    assert geometry.name == "Wasserstein(Riemannian)" and st.Wasserstein().name == "Wasserstein()"
+
+
+POINT = jnp.ones(3)
+MANY = st.Particles(jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: st.Riemannian(jnp.eye(3)), "metric: got .*a function"),
+        (lambda: st.Riemannian(lambda x: jnp.eye(2)).check(POINT), r"metric.*\(2, 2\).*\(3, 3\)"),
+        (lambda: st.Riemannian(lambda x: x).check(POINT), "metric.*expected"),
+        (
+            lambda: st.Riemannian(lambda x: lx.DiagonalLinearOperator(jnp.ones(2))).check(POINT),
+            "metric: got an operator of size 2; expected 3",
+        ),
+        (lambda: st.Riemannian(lambda x: -jnp.eye(3)).check(POINT), "positive definite"),
+        (lambda: st.Riemannian(lambda x: jnp.nan * jnp.eye(3)).check(POINT), "metric"),
+        (lambda: st.Riemannian(lambda x: jnp.eye(3) + jnp.eye(3, k=1)).check(POINT), "symmetric"),
+        (lambda: st.Friction(-1.0), "gamma: got -1.0"),
+        (lambda: st.Friction(float("inf")), "gamma"),
+        (lambda: st.Friction("high"), "gamma: got high"),
+        (lambda: st.Friction(jnp.ones(2)), "gamma"),
+        (lambda: -1.0 * st.Euclidean(), "factor: got -1.0"),
+        (lambda: st.Euclidean() * jnp.asarray(-1.0), "factor"),
+        (lambda: float("nan") * st.Euclidean(), "factor"),
+        (lambda: "a" * st.Euclidean(), "factor: got a"),
+        (lambda: st.Symplectic().check(POINT), r"Phase\(position, momentum\)"),
+        (lambda: KINETIC.check(POINT), "Phase"),
+        (lambda: st.Wasserstein().check(POINT), "Particles"),
+        (lambda: st.Wasserstein(KINETIC).check(MANY), "Phase"),
+        (lambda: st.Wasserstein(st.Wasserstein()), "ground"),
+        (lambda: st.Wasserstein("flat"), "ground: got flat"),
+        (lambda: st.Euclidean().check([1.0]), "float arrays"),
+        (lambda: st.Euclidean() + st.Symplectic(), "same kind of state"),
+        (lambda: st.Euclidean() + st.Wasserstein(), "same kind of state"),
+        (lambda: st.Sphere() + st.Euclidean(), "manifold cannot be added"),
+        (lambda: st.Sphere() + st.Sphere(), "manifold cannot be added"),
+        (lambda: st.Symplectic().sqrt(phase(KEYS[0]), ()), "no square root"),
+        (lambda: KINETIC.length_sq(phase(KEYS[0]), phase(KEYS[0])), "measures no length"),
+        (lambda: st.Sphere().log_volume(POINT), "flat or Riemannian"),
     ],
 )
-def test_a_point_off_the_manifold_is_refused(geometry, point, message):
+def test_what_cannot_be_is_refused(make, message):
     with pytest.raises(st.ArgumentError, match=message):
-        geometry.check(point)
+        make()
 
 
-def test_manifolds_do_not_add():
-    with pytest.raises(st.ArgumentError, match="manifold"):
-        st.Sphere() + st.Euclidean()
+def test_a_run_refuses_a_metric_that_is_not_symmetric():
+    skew = st.Riemannian(lambda x: jnp.array([[2.0, 1.0], [0.0, 2.0]]))
+    for state in (jnp.ones(2), st.Particles(jnp.ones((3, 2)))):
+        with pytest.raises(st.ArgumentError, match=r"asymmetry 1.00e\+00.*symmetric"):
+            st.solve(st.Flow(jnp.sum, skew), state, scheme=st.Euler(0.1), steps=1)
+    with pytest.raises(TypeError):
+        st.Euclidean() + 1.0

@@ -17,9 +17,9 @@ from . import equilibrium as _equilibrium
 from . import tree
 from .errors import ArgumentError
 from .functionals import (
-    KL,
     AbstractFunctional,
     Energy,
+    Entropic,
     ExpectedEnergy,
     FreeEnergy,
     Hamiltonian,
@@ -202,7 +202,7 @@ class Flow(AbstractFlow):
             functional, noise, geometry = flow.functional, flow.noise, flow.geometry
             if not geometry.on_measures:
                 functional, geometry = ExpectedEnergy(functional), Wasserstein(geometry)
-            elif isinstance(functional, (FreeEnergy, KL)):
+            elif isinstance(functional, Entropic):
                 functional, temperature = functional.realise()
                 noise = Thermal(temperature) if noise is None else noise + Thermal(temperature)
             flow = Flow(functional, geometry, noise)

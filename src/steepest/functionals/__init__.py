@@ -10,6 +10,7 @@ from .base import AbstractFunctional as AbstractFunctional
 from .energy import Energy as Energy
 from .energy import Hamiltonian as Hamiltonian
 from .measures import KL as KL
+from .measures import Entropic as Entropic
 from .measures import ExpectedEnergy as ExpectedEnergy
 from .measures import FreeEnergy as FreeEnergy
 from .measures import NegativeEntropy as NegativeEntropy

@@ -12,8 +12,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from .. import tree
 from ..errors import ArgumentError
 
 
@@ -76,9 +78,11 @@ class Sum(AbstractFunctional):
     def __call__(self, state):
         return sum((part(state) for part in self.parts[1:]), self.parts[0](state))
 
+    def differential(self, state):
+        return _added([part.differential(state) for part in self.parts])
+
     def estimate(self, state, randomness):
-        parts = [part.estimate(state, randomness) for part in self.parts]
-        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *parts)
+        return _added([part.estimate(state, randomness) for part in self.parts])
 
     def per_point(self, state):
         values = [part.per_point(state) for part in self.parts]
@@ -107,15 +111,23 @@ class Scaled(AbstractFunctional):
     factor: float | Float[Array, ""]
 
     def __check_init__(self):
-        if isinstance(self.factor, (int, float)) and not math.isfinite(self.factor):
+        if isinstance(self.factor, Tracer):
+            return
+        try:
+            good = math.isfinite(float(self.factor))
+        except (TypeError, ValueError):
+            good = False
+        if not good:
             raise ArgumentError("factor", self.factor, "a functional is scaled by a finite number")
 
     def __call__(self, state):
         return self.factor * self.part(state)
 
+    def differential(self, state):
+        return tree.scale(self.factor, self.part.differential(state))
+
     def estimate(self, state, randomness):
-        part = self.part.estimate(state, randomness)
-        return jax.tree.map(lambda leaf: self.factor * leaf, part)
+        return tree.scale(self.factor, self.part.estimate(state, randomness))
 
     def per_point(self, state):
         return self.factor * self.part.per_point(state)
@@ -133,7 +145,12 @@ class Scaled(AbstractFunctional):
 
     @property
     def name(self):
-        return f"{self.factor} {self.part.name}"
+        inner = f"({self.part.name})" if isinstance(self.part, Sum) else self.part.name
+        return f"{self.factor} {inner}"
+
+
+def _added(covectors: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *covectors)
 
 
 def _parts(functional: AbstractFunctional) -> tuple[AbstractFunctional, ...]:

@@ -77,20 +77,43 @@ class Hamiltonian(AbstractFunctional):
     def __call__(self, state: Phase) -> Float[Array, ""]:
         return self.potential(state.position) + self.kinetic(state.momentum)
 
-    def masses(self, momentum: Any) -> Any:
-        """The mass for every leaf of the momentum."""
-        if jax.tree.structure(self.mass) == jax.tree.structure(0):
-            return jax.tree.map(lambda p: jnp.asarray(self.mass, p.dtype), momentum)
-        return self.mass
+    def masses(self, momentum: Any, batch: int | None = None) -> Any:
+        """The mass for every leaf of the momentum, shaped to multiply it along its `batch` axis."""
+        mass, structure = self.mass, jax.tree.structure(momentum)
+        if jax.tree.structure(mass) == jax.tree.structure(0):
+            mass = jax.tree.unflatten(structure, [mass] * structure.num_leaves)
+        if jax.tree.structure(mass) != structure:
+            given = f"structure {jax.tree.structure(mass)}"
+            raise ArgumentError("mass", given, f"the momentum has structure {structure}")
+
+        def leaf(p: Array, m: Any) -> Array:
+            m, shape = jnp.asarray(m, p.dtype), list(p.shape)
+            if batch is not None:
+                del shape[batch]
+            if m.ndim > len(shape) or any(
+                a not in (1, b) for a, b in zip(m.shape[::-1], shape[::-1], strict=False)
+            ):
+                raise ArgumentError("mass", f"shape {m.shape}", f"a momentum has shape {shape}")
+            return m[..., None] if batch == -1 and m.ndim else m
+
+        return jax.tree.map(leaf, momentum, mass)
+
+    def velocity(self, momentum: Any, batch: int | None = None) -> Any:
+        """dH/dp = p / mass, by a product with 1 / mass: one division for all particles."""
+        return jax.tree.map(lambda p, m: p * (1.0 / m), momentum, self.masses(momentum, batch))
+
+    def differential(self, state: Phase) -> Phase:
+        force = self.potential.differential(state.position)
+        return Phase(force, self.velocity(state.momentum))
 
     def kinetic(self, momentum: Any, batch: int | None = None) -> Float[Array, "..."]:
         """|p|^2 / (2 mass); the `batch` axis, if any, is kept."""
-        velocity = jax.tree.map(jnp.divide, momentum, self.masses(momentum))
+        velocity = self.velocity(momentum, batch)
         return 0.5 * tree.dot(momentum, velocity, batch)
 
     def estimate(self, state: Phase, randomness: Any) -> Phase:
-        momentum = jax.tree.map(jnp.divide, state.momentum, self.masses(state.momentum))
-        return Phase(self.potential.estimate(state.position, randomness), momentum)
+        force = self.potential.estimate(state.position, randomness)
+        return Phase(force, self.velocity(state.momentum))
 
     def at(self, time: Any) -> Hamiltonian:
         return Hamiltonian(self.potential.at(time), self.mass) if self.time_dependent else self
@@ -105,4 +128,5 @@ class Hamiltonian(AbstractFunctional):
 
     @property
     def name(self) -> str:
-        return f"{self.potential.name} + |p|²/2" + ("" if self.mass == 1.0 else "m")
+        unit = isinstance(self.mass, (int, float)) and self.mass == 1
+        return f"{self.potential.name} + |p|²/2" + ("" if unit else "m")

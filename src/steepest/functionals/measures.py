@@ -6,6 +6,7 @@ Each holds for every representation of a measure. On `Particles` the entropy has
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,9 @@ class ExpectedEnergy(AbstractFunctional):
     """E_rho[E], the first term of the free energy; its first variation is E itself."""
 
     energy: AbstractFunctional
+
+    def __init__(self, energy: AbstractFunctional | Callable):
+        self.energy = energy if isinstance(energy, AbstractFunctional) else Energy(energy)
 
     def __call__(self, state: Any) -> Float[Array, ""]:
         return state.expect(self.energy)
@@ -68,18 +72,46 @@ class ExpectedEnergy(AbstractFunctional):
         return f"⟨{self.energy.name}⟩"
 
 
-class NegativeEntropy(AbstractFunctional):
-    """integral rho log rho = -S(rho)."""
+class Entropic(AbstractFunctional):
+    """<E> - temperature S: on particles the entropy is estimated, and its flow is noise."""
+
+    @abc.abstractmethod
+    def realise(self) -> tuple[ExpectedEnergy, Any]:
+        """<E>, and the temperature of the noise that stands for the entropy."""
+
+    def per_point(self, state: Any) -> Float[Array, "..."]:
+        if not isinstance(state, Particles):
+            return self(state)
+        energy, temperature = self.realise()
+        return energy.per_point(state) - temperature * state.entropy_terms()
+
+    def differential(self, state: Any) -> Any:
+        """Raises ArgumentError on particles: the derivative of an estimate is not the score."""
+        if isinstance(state, Particles):
+            raise ArgumentError(
+                "functional",
+                self.name,
+                "the entropy of particles has no differential; a flow of FreeEnergy(energy, T) "
+                "under Wasserstein() puts thermal noise in its place",
+            )
+        return super().differential(state)
+
+
+class NegativeEntropy(Entropic):
+    """integral rho log rho = -S(rho); its Wasserstein flow is the heat equation (eq. 45, E = 0)."""
 
     def __call__(self, state: Any) -> Float[Array, ""]:
         return -state.entropy()
+
+    def realise(self):
+        return ExpectedEnergy(Energy(_zero)), 1.0
 
     @property
     def name(self) -> str:
         return "-S"
 
 
-class FreeEnergy(AbstractFunctional):
+class FreeEnergy(Entropic):
     """F(rho) = E_rho[E] + temperature integral rho log rho (eq. 46, 60, 69).
 
     Minimised by the Gibbs law exp(-E/temperature)/Z, where F - F_min = temperature KL (eq. 47).
@@ -100,8 +132,7 @@ class FreeEnergy(AbstractFunctional):
     def __call__(self, state: Any) -> Float[Array, ""]:
         return state.expect(self.energy) - self.temperature * state.entropy()
 
-    def realise(self) -> tuple[AbstractFunctional, Any]:
-        """The energy and the temperature of the noise that stands for the entropy."""
+    def realise(self):
         return ExpectedEnergy(self.energy), self.temperature
 
     def at(self, time: Any) -> FreeEnergy:
@@ -121,7 +152,7 @@ class FreeEnergy(AbstractFunctional):
         return f"⟨{self.energy.name}⟩ - T S"
 
 
-class KL(AbstractFunctional):
+class KL(Entropic):
     """KL(rho || pi) = integral rho log(rho/pi) up to the constant log Z (eq. 67-68).
 
     `target`: a function x -> log pi(x), which need not be normalised, a measure with `log_prob`,
@@ -144,12 +175,16 @@ class KL(AbstractFunctional):
     def __call__(self, state: Any) -> Float[Array, ""]:
         return -state.entropy() - state.expect(self.log_target)
 
-    def realise(self) -> tuple[AbstractFunctional, Any]:
+    def realise(self):
         return ExpectedEnergy(Energy(_Negative(self))), 1.0
 
     @property
     def name(self) -> str:
         return "KL(ρ‖π)"
+
+
+def _zero(x: Any) -> Float[Array, ""]:
+    return jnp.zeros((), tree.dtype(x))
 
 
 class _Negative(AbstractFunctional):

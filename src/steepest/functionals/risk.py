@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .. import tree
@@ -39,14 +40,19 @@ class EmpiricalRisk(AbstractFunctional):
     def __init__(self, loss: Callable[[Any, Any], Any], data: Any, batch_size: int | None = None):
         if not callable(loss):
             raise ArgumentError("loss", type(loss).__name__, "a function (theta, row) -> scalar")
-        data = jax.tree.map(jnp.asarray, data)
+        try:
+            data = jax.tree.map(jnp.asarray, data)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError("data", error, "a pytree of numeric arrays") from error
         sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(data)}
         if len(sizes) != 1 or 0 in sizes:
             raise ArgumentError(
                 "data", f"leading axes {sorted(sizes)}", "every leaf needs the same n >= 1 rows"
             )
         (n,) = sizes
-        if batch_size is not None and not 1 <= batch_size <= n:
+        if batch_size is not None and not (
+            isinstance(batch_size, (int, np.integer)) and 1 <= batch_size <= n
+        ):
             raise ArgumentError("batch_size", batch_size, f"between 1 and the {n} rows of data")
         self.loss, self.data, self.batch_size = loss, data, batch_size
 
@@ -70,8 +76,9 @@ class EmpiricalRisk(AbstractFunctional):
         """The gradient over `batch_size` rows drawn with replacement; unbiased."""
         if self.batch_size is None or randomness is None:
             return self.differential(state)
-        uniform = randomness.uniform((self.batch_size,), jnp.float32, stream=BATCH_STREAM)
-        index = jnp.minimum((uniform * self.count).astype(jnp.int32), self.count - 1)
+        # The remainder of 32 bits: every row as likely as any other to a relative n / 2^32.
+        bits = randomness.bits((self.batch_size,), stream=BATCH_STREAM)
+        index = (bits % np.uint32(self.count)).astype(jnp.int32)
         rows = jax.tree.map(lambda leaf: leaf[index], self.data)
         return jax.grad(self._mean)(state, rows)
 

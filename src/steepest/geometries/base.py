@@ -15,6 +15,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .. import tree
@@ -215,9 +216,13 @@ class Scaled(AbstractGeometry):
     factor: Any
 
     def __check_init__(self):
-        if isinstance(self.factor, (int, float)) and not (
-            math.isfinite(self.factor) and self.factor >= 0
-        ):
+        if isinstance(self.factor, Tracer):
+            return
+        try:
+            good = math.isfinite(float(self.factor)) and float(self.factor) >= 0
+        except (TypeError, ValueError):
+            good = False
+        if not good:
             raise ArgumentError("factor", self.factor, "a geometry is scaled by a finite a >= 0")
 
     def sharp(self, state, covector):
@@ -275,4 +280,5 @@ class Scaled(AbstractGeometry):
 
     @property
     def name(self):
-        return f"{self.factor} {self.part.name}"
+        inner = f"({self.part.name})" if len(self.part.terms) > 1 else self.part.name
+        return f"{self.factor} {inner}"

@@ -46,7 +46,7 @@ class Riemannian(AbstractGeometry):
     """K(theta) = G(theta)^{-1} for a metric G (eq. 38-40).
 
     `metric`: theta -> symmetric positive definite matrix (d, d) over the raveled parameters, or a
-    positive semi-definite lineax operator (solved matrix-free; deterministic flows only).
+    lineax operator, solved by what its structure and tags allow (diagonal, tridiagonal, Cholesky).
     The noise is G^{-1/2} and the drift gains temperature * div G^{-1}, so that exp(-E/temperature)
     dtheta, with respect to Lebesgue measure in the coordinates, stays exact.
     """
@@ -64,15 +64,17 @@ class Riemannian(AbstractGeometry):
         matrix = self.metric(state)
         if isinstance(matrix, lx.AbstractLinearOperator):
             matrix = matrix.as_matrix()
-        return jnp.linalg.cholesky(matrix)
+        return jnp.linalg.cholesky(matrix.astype(tree.dtype(state)))
 
     def sharp(self, state, covector):
         flat, unravel = ravel_pytree(covector)
         matrix = self.metric(state)
         if isinstance(matrix, lx.AbstractLinearOperator):
             solver = lx.AutoLinearSolver(well_posed=True)
-            return unravel(lx.linear_solve(matrix, flat, solver).value)
-        return unravel(jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), flat))
+            vector = flat.astype(matrix.out_structure().dtype)
+            return unravel(lx.linear_solve(matrix, vector, solver).value.astype(flat.dtype))
+        lower = jnp.linalg.cholesky(matrix.astype(flat.dtype))
+        return unravel(jax.scipy.linalg.cho_solve((lower, True), flat))
 
     def sqrt(self, state, white):
         flat, unravel = ravel_pytree(white[0])

@@ -68,8 +68,11 @@ class Friction(_Kinetic):
     def __check_init__(self):
         if callable(self.gamma) or isinstance(self.gamma, Tracer):
             return
-        value = float(self.gamma)
-        if not (math.isfinite(value) and value >= 0):
+        try:
+            good = math.isfinite(float(self.gamma)) and float(self.gamma) >= 0
+        except (TypeError, ValueError):
+            good = False
+        if not good:
             raise ArgumentError("gamma", self.gamma, "a friction is a finite number >= 0")
 
     def sharp(self, state, covector):

@@ -23,6 +23,10 @@ class Manifold(AbstractGeometry):
     """A Riemannian manifold, leaf by leaf: a subclass writes the maps of one point."""
 
     @abc.abstractmethod
+    def tangent(self, point: Array, ambient: Array) -> Array:
+        """The projection of an ambient vector onto the tangent space."""
+
+    @abc.abstractmethod
     def gradient(self, point: Array, covector: Array) -> Array:
         """The tangent K covector; symmetric and positive semi-definite in the covector."""
 
@@ -39,8 +43,12 @@ class Manifold(AbstractGeometry):
         """The squared length of a tangent."""
 
     @abc.abstractmethod
-    def defect(self, point: Array) -> tuple[Float[Array, ""], str]:
-        """How far a point is from the manifold, and the remedy in words."""
+    def defect(self, point: Array) -> tuple[float, str, str]:
+        """How far off the manifold a concrete point is, that in words, and the remedy."""
+
+    def project(self, state: Any, ambient: Any) -> Any:
+        """The tangent nearest to an ambient vector with the structure of the state."""
+        return jax.tree.map(self.tangent, state, ambient)
 
     def sharp(self, state, covector):
         return jax.tree.map(self.gradient, state, covector)
@@ -56,13 +64,14 @@ class Manifold(AbstractGeometry):
 
     def check(self, state):
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-            name = "state" + jax.tree_util.keystr(path)
-            size, remedy = self.defect(leaf)
-            if isinstance(size, Tracer):
-                return
-            slack = 100 * jnp.finfo(leaf.dtype).eps * max(1.0, float(jnp.max(jnp.abs(leaf))) ** 2)
-            if not float(size) <= float(slack):
-                raise ArgumentError(name, f"a point {float(size):.3g} off the manifold", remedy)
+            if isinstance(leaf, Tracer):
+                continue
+            argument = "state" + jax.tree_util.keystr(path)
+            if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
+                raise ArgumentError(argument, type(leaf).__name__, "an array of floats")
+            size, what, remedy = self.defect(leaf)
+            if not size <= 100 * jnp.finfo(leaf.dtype).eps * max(1.0, float(abs(leaf).max()) ** 2):
+                raise ArgumentError(argument, what, remedy)
 
     @property
     def curved(self):
@@ -75,15 +84,26 @@ def require(condition: bool, given: Any, remedy: str) -> None:
         raise ArgumentError("state", given, remedy)
 
 
-def sine_ratio(square: Array) -> Array:
-    """sin(r)/r as a smooth function of r^2, with finite derivatives at 0."""
-    small = square < 1e-6
-    r = jnp.sqrt(jnp.where(small, 1.0, square))
-    return jnp.where(small, 1.0 - square / 6.0, jnp.sin(r) / r)
+def circular(square: Array) -> tuple[Array, Array]:
+    """cos r and sin(r)/r as smooth functions of r^2, differentiable at 0."""
+    near = square < 1.0
+    cosine, ratio = _series(jnp.where(near, square, 0.0))
+    r = jnp.sqrt(jnp.where(near, 1.0, square))
+    return jnp.where(near, cosine, jnp.cos(r)), jnp.where(near, ratio, jnp.sin(r) / r)
 
 
-def cosine(square: Array) -> Array:
-    """cos(r) as a smooth function of r^2."""
-    small = square < 1e-6
-    r = jnp.sqrt(jnp.where(small, 1.0, square))
-    return jnp.where(small, 1.0 - square / 2.0 + square**2 / 24.0, jnp.cos(r))
+def hyperbolic(square: Array) -> tuple[Array, Array]:
+    """cosh r and sinh(r)/r as smooth functions of r^2, differentiable at 0."""
+    near = square < 1.0
+    cosine, ratio = _series(jnp.where(near, -square, 0.0))
+    r = jnp.sqrt(jnp.where(near, 1.0, square))
+    return jnp.where(near, cosine, jnp.cosh(r)), jnp.where(near, ratio, jnp.sinh(r) / r)
+
+
+def _series(x: Array) -> tuple[Array, Array]:
+    """sum (-x)^k / (2k)! and sum (-x)^k / (2k+1)!, to round-off for |x| < 1 (1/20! is 4e-19)."""
+    cosine = ratio = jnp.ones_like(x)
+    for k in range(9, 0, -1):
+        cosine = 1.0 - x * cosine / ((2 * k - 1) * (2 * k))
+        ratio = 1.0 - x * ratio / ((2 * k) * (2 * k + 1))
+    return cosine, ratio

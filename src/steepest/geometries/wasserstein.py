@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 
+from .. import tree
 from ..errors import ArgumentError
 from ..states import Particles
 from .base import AbstractGeometry
@@ -53,8 +56,12 @@ class Wasserstein(AbstractGeometry):
             raise ArgumentError(
                 "state", type(state).__name__, "Wasserstein moves measures; try Particles(...)"
             )
-        if isinstance(state, Particles):
-            self.ground.check(jax.tree.map(lambda x: x[0], state.turned(0).positions))
+        if not isinstance(state, Particles):
+            return
+        positions = state.turned(0).positions
+        self.ground.check(jax.tree.map(lambda x: x[0], positions))
+        if self.ground.curved:
+            self.ground.check(_furthest_off(self.ground, positions))
 
     def at(self, time):
         return Wasserstein(self.ground.at(time))
@@ -91,3 +98,12 @@ class Wasserstein(AbstractGeometry):
     def name(self):
         ground = "" if isinstance(self.ground, Euclidean) else self.ground.name
         return f"Wasserstein({ground})"
+
+
+@eqx.filter_jit
+def _furthest_off(ground: AbstractGeometry, positions: Any) -> Any:
+    """The point that a step of length zero along a manifold moves most."""
+    moved = jax.vmap(ground.retract)(positions, tree.zeros_like(positions))
+    gap = tree.norm_sq(tree.sub(moved, positions), batch=0)
+    worst = jnp.argmax(gap)  # NaN counts as the largest
+    return jax.tree.map(lambda x: x[worst], positions)

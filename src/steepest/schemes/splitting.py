@@ -126,7 +126,7 @@ class Bath(eqx.Module):
         momentum = points(state).momentum
         if self.friction is None:
             return state, 0.0
-        mass = self.hamiltonian.masses(momentum)
+        mass = self.hamiltonian.masses(momentum, batch)
         rate = jax.tree.map(lambda m: -self.friction * duration / m, mass)
         new = jax.tree.map(lambda p, r: jnp.exp(r).astype(p.dtype) * p, momentum, rate)
         if self.temperature is not None:
@@ -140,8 +140,9 @@ class Bath(eqx.Module):
                 mass,
                 white,
             )
-        kinetic = self.hamiltonian.kinetic
-        heat = kinetic(momentum, batch) - kinetic(new, batch)
+        # (p - p+)(p + p+)/2m: the difference of kinetic energies without their cancellation.
+        mean = self.hamiltonian.velocity(tree.add(momentum, new), batch)
+        heat = 0.5 * tree.dot(tree.sub(momentum, new), mean, batch)
         return with_points(state, Phase(points(state).position, new)), heat
 
 

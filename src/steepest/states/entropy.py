@@ -33,22 +33,25 @@ def nearest_neighbour_entropy(x: Float[Array, "n d"]) -> Float[Array, " n"]:
     return jnp.log(n - 1.0) - digamma(1.0) + log_ball + 0.5 * d * jnp.log(jnp.maximum(square, tiny))
 
 
-def gaussian_entropy(x: Float[Array, "n d"]) -> Float[Array, " n"]:
+def gaussian_entropy(x: Float[Array, "n d"], w: Float[Array, " n"]) -> Float[Array, " n"]:
     """Terms d/2 log 2 pi + 1/2 log|C| + 1/2 q_i, whose mean is unbiased for a Gaussian law.
 
-    C is the sample covariance and q_i the squared Mahalanobis distance; the expectation of log|C|
-    under a Wishart law is corrected by digammas. For other laws it is an upper bound in the limit.
-    Needs n > d, else NaN. Source: Misra, Singh and Demchuk, J. Multivar. Anal. 92 (2005) 324.
+    C is the covariance under the weights w and q_i the squared Mahalanobis distance; the mean of
+    log|C| under a Wishart law of 1 / sum w^2 points is corrected by digammas. For other laws it is
+    an upper bound in the limit. Needs more than d + 1 effective points, else NaN.
+    Source: Misra, Singh and Demchuk, J. Multivar. Anal. 92 (2005) 324.
     """
     n, d = x.shape
     if n <= d + 1:
         return jnp.full((n,), jnp.nan, x.dtype)
-    centred = x - jnp.mean(x, axis=0)
-    cholesky = jnp.linalg.cholesky(centred.T @ centred / (n - 1))
+    size = 1.0 / jnp.sum(w**2)
+    centred = x - w @ x
+    cholesky = jnp.linalg.cholesky((centred * w[:, None]).T @ centred * size / (size - 1.0))
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(cholesky)))
     k = jnp.arange(1, d + 1)
-    bias = jnp.sum(digamma((n - k) / 2.0)) + d * jnp.log(2.0) - d * jnp.log(n - 1.0)
+    freedom = jnp.where(size > d + 1.0, size - k, jnp.nan)
+    bias = jnp.sum(digamma(freedom / 2.0)) + d * jnp.log(2.0) - d * jnp.log(size - 1.0)
     white = jax.scipy.linalg.solve_triangular(cholesky, centred.T, lower=True)
-    mahalanobis = jnp.sum(white**2, axis=0) * d / (jnp.sum(white**2) / n)
+    mahalanobis = jnp.sum(white**2, axis=0) * d / jnp.sum(w * white**2)
     constant = 0.5 * d * jnp.log(2.0 * jnp.pi)
     return constant + 0.5 * (log_det - bias) + 0.5 * mahalanobis

@@ -6,6 +6,7 @@ motions, `transport` (mass moves) and `reweight` (mass appears and disappears).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +53,10 @@ class Particles(eqx.Module):
     @classmethod
     def from_positions(cls, positions: Any) -> Particles:
         """Equal weights at the given positions (leading axis n on each leaf)."""
-        return cls(tree.as_float(positions, "positions"))
+        found = cls(tree.as_float(positions, "positions"))
+        if found.count < 1:
+            raise ArgumentError("positions", "no particles", "at least one particle is needed")
+        return found
 
     @classmethod
     def normal(cls, key: Key[Array, ""], n: int, like: Any) -> Particles:
@@ -127,8 +131,10 @@ class Particles(eqx.Module):
         return (centred * w[:, None]).T @ centred / (1.0 - jnp.sum(w**2))
 
     def entropy(self, estimator: str = "auto") -> Float[Array, ""]:
-        """-integral rho log rho of the law that the particles were drawn from, estimated.
+        """-integral rho log rho of the law behind the particles, estimated.
 
+        Weights count as the density of that law with respect to the law of the positions, as after
+        importance sampling or reweighting.
         `"nearest-neighbour"`: Kozachenko-Leonenko, consistent, biased in high dimension;
         `"gaussian"`: of the Gaussian with the same covariance, an upper bound in expectation;
         `"auto"`: the first up to dimension 4, the second above.
@@ -141,9 +147,14 @@ class Particles(eqx.Module):
         if estimator == "auto":
             estimator = "nearest-neighbour" if x.shape[1] <= 4 else "gaussian"
         if estimator == "nearest-neighbour":
-            return nearest_neighbour_entropy(x)
+            terms = nearest_neighbour_entropy(x)
+            if self.log_weights is None:
+                return terms
+            # The neighbours see the law of the positions; n w_i is the density with respect to it.
+            log_ratio = jax.nn.log_softmax(self.log_weights) + math.log(self.count)
+            return terms - jnp.where(self.weights > 0, log_ratio, 0.0)
         if estimator == "gaussian":
-            return gaussian_entropy(x)
+            return gaussian_entropy(x, self.weights)
         raise ArgumentError("estimator", estimator, "'auto', 'nearest-neighbour' or 'gaussian'")
 
     def log_prob(self, x: Any) -> Any:
@@ -176,7 +187,7 @@ class Particles(eqx.Module):
                 "log_weights", "None", "reweighting needs weights: use particles.weighted()"
             )
         still = tree.zeros_like(self.positions)
-        return Particles(still, covector.log_weights / self.weights, self.axis)
+        return Particles(still, self._per_weight(covector.log_weights), self.axis)
 
     def weighted(self) -> Particles:
         """The same measure with explicit (equal) log-weights, ready to be reweighted."""
@@ -189,8 +200,12 @@ class Particles(eqx.Module):
         """grad psi(x_i) = (1/w_i) dF/dx_i, the gradient of the first variation at each particle."""
         if self.log_weights is None:
             return tree.scale(self.count, covector.positions)
-        w = self.weights
-        return jax.tree.map(lambda c: c / self.spread(w, c), covector.positions)
+        return jax.tree.map(self._per_weight, covector.positions)
+
+    def _per_weight(self, covector: Array) -> Array:
+        """covector_i / w_i; zero for a particle whose weight is below the smallest number."""
+        w = self.spread(self.weights, covector)
+        return jnp.where(w > 0, covector / jnp.where(w > 0, w, 1.0), 0.0)
 
     def tangent(self, positions: Any) -> Particles:
         """A tangent that moves the particles and leaves the weights."""
