@@ -28,7 +28,7 @@ CONTENDERS = [
     Contender("steepest, ledger at every step", __name__, "steepest_steps"),
     Contender("plain scan, jax.random.normal", __name__, "plain"),
     Contender("blackjax (sgld / ghmc)", __name__, "blackjax_kernel"),
-    Contender("diffrax (Euler / ShOULD)", __name__, "diffrax_solver"),
+    Contender("diffrax (Euler / ALIGN)", __name__, "diffrax_solver"),
     Contender("torch loop", __name__, "torch_loop"),
 ]
 
@@ -213,13 +213,13 @@ def diffrax_solver(case):
             )
             terms = diffrax.MultiTerm(
                 diffrax.UnderdampedLangevinDriftTerm(
-                    jnp.float32(FRICTION), jnp.float32(1.0), gradient
+                    jnp.float32(FRICTION), jnp.float32(1.0), lambda x, _: gradient(x)
                 ),
                 diffrax.UnderdampedLangevinDiffusionTerm(
                     jnp.float32(FRICTION), jnp.float32(1.0), noise
                 ),
             )
-            solver, state = diffrax.ShOULD(), (x, jnp.zeros_like(x))
+            solver, state = diffrax.ALIGN(), (x, jnp.zeros_like(x))
         return diffrax.diffeqsolve(
             terms,
             solver,

@@ -60,7 +60,7 @@ _HOME = {
     "errors": ["ArgumentError", "Diverged", "NotConverged", "SteepestError"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted(_MODULE_OF)
+__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
