@@ -19,18 +19,29 @@ from typing import TYPE_CHECKING, Any
 from .__about__ import __version__ as __version__
 
 _HOME = {
-    "states": ["Particles", "Phase"],
+    "states": [
+        "Categorical",
+        "Density",
+        "Gaussian",
+        "GaussianMixture",
+        "Grid",
+        "Particles",
+        "Phase",
+    ],
     "functionals": [
         "EmpiricalRisk",
         "Energy",
         "ExpectedEnergy",
         "FreeEnergy",
         "Hamiltonian",
+        "InteractionEnergy",
+        "InternalEnergy",
         "KL",
         "NegativeEntropy",
     ],
     "geometries": [
         "Euclidean",
+        "FisherRao",
         "Friction",
         "Hyperbolic",
         "Riemannian",
@@ -46,6 +57,8 @@ _HOME = {
         "BAOAB",
         "Composition",
         "Euler",
+        "Exponential",
+        "FiniteVolume",
         "Leapfrog",
         "Metropolis",
         "MinimizingMovement",
@@ -54,6 +67,7 @@ _HOME = {
         "Splitting",
     ],
     "driver": ["solve"],
+    "agreement": ["CrossCheck", "cross_check"],
     "trajectory": ["Trajectory"],
     "ledger": ["Ledger"],
     "audit": ["Audit", "Check"],
@@ -76,6 +90,8 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .agreement import CrossCheck as CrossCheck
+    from .agreement import cross_check as cross_check
     from .audit import Audit as Audit
     from .audit import Check as Check
     from .driver import solve as solve
@@ -90,8 +106,11 @@ if TYPE_CHECKING:
     from .functionals import ExpectedEnergy as ExpectedEnergy
     from .functionals import FreeEnergy as FreeEnergy
     from .functionals import Hamiltonian as Hamiltonian
+    from .functionals import InteractionEnergy as InteractionEnergy
+    from .functionals import InternalEnergy as InternalEnergy
     from .functionals import NegativeEntropy as NegativeEntropy
     from .geometries import Euclidean as Euclidean
+    from .geometries import FisherRao as FisherRao
     from .geometries import Friction as Friction
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import Riemannian as Riemannian
@@ -108,11 +127,18 @@ if TYPE_CHECKING:
     from .schemes import OBABO as OBABO
     from .schemes import Composition as Composition
     from .schemes import Euler as Euler
+    from .schemes import Exponential as Exponential
+    from .schemes import FiniteVolume as FiniteVolume
     from .schemes import Leapfrog as Leapfrog
     from .schemes import Metropolis as Metropolis
     from .schemes import MinimizingMovement as MinimizingMovement
     from .schemes import RungeKutta as RungeKutta
     from .schemes import Splitting as Splitting
+    from .states import Categorical as Categorical
+    from .states import Density as Density
+    from .states import Gaussian as Gaussian
+    from .states import GaussianMixture as GaussianMixture
+    from .states import Grid as Grid
     from .states import Particles as Particles
     from .states import Phase as Phase
     from .trajectory import Trajectory as Trajectory

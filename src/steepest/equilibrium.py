@@ -47,7 +47,7 @@ def equilibrium(functional: Any, geometry: Any, noise: Any) -> Equilibrium:
     if others:
         names = " + ".join(term.name for term in others)
         return Equilibrium("unknown", f"not Gibbs unless {names} matches the geometry")
-    if not thermal or _is_zero(thermal[0].temperature):
+    if not thermal or is_zero(thermal[0].temperature):
         return Equilibrium("minimiser", f"critical points of {functional.name}")
     temperature = thermal[0].temperature
     if callable(temperature) or functional.time_dependent:
@@ -57,5 +57,12 @@ def equilibrium(functional: Any, geometry: Any, noise: Any) -> Equilibrium:
     return Equilibrium("gibbs", f"exp(-({functional.name})/T)/Z{measure}", density, temperature)
 
 
-def _is_zero(temperature: Any) -> bool:
+def of_measure(functional: Any, geometry: Any) -> Equilibrium:
+    """Of a functional with interactions or internal energy: no closed Gibbs law is known."""
+    if not geometry.dissipative:
+        return Equilibrium("none", "every level set of the functional is invariant")
+    return Equilibrium("minimiser", f"first variation of {functional.name} constant on the support")
+
+
+def is_zero(temperature: Any) -> bool:
     return isinstance(temperature, (int, float)) and temperature == 0

@@ -23,11 +23,12 @@ from .functionals import (
     ExpectedEnergy,
     FreeEnergy,
     Hamiltonian,
+    NegativeEntropy,
 )
 from .geometries import AbstractGeometry, Wasserstein
 from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
 from .random import Randomness
-from .states.points import average, batch_axis, each, is_ensemble, pairing, points
+from .states.points import average, batch_axis, each, is_ensemble, is_measure, pairing, points
 
 KICK_STREAM, DIFFUSION_STREAM = 0, 8
 
@@ -196,6 +197,16 @@ class Flow(AbstractFlow):
     def per_point(self, state, time=0.0):
         return self.functional.at(time).per_point(state)
 
+    def split(self) -> tuple[Flow, ...]:
+        """One flow for each term of the geometry, with the same functional: their sum is the flow.
+
+        The noise stays with the terms that have a square root.
+        """
+        return tuple(
+            Flow(self.functional, term, self.noise if term.noise_terms else None)
+            for term in self.geometry.terms
+        )
+
     def bind(self, state):
         flow = self
         if is_ensemble(state):
@@ -206,6 +217,8 @@ class Flow(AbstractFlow):
                 functional, temperature = functional.realise()
                 noise = Thermal(temperature) if noise is None else noise + Thermal(temperature)
             flow = Flow(functional, geometry, noise)
+        elif is_measure(state):
+            flow = _on_law(flow)
         elif flow.geometry.on_measures:
             raise ArgumentError(
                 "state",
@@ -236,11 +249,18 @@ class Flow(AbstractFlow):
     def equilibrium(self) -> _equilibrium.Equilibrium:
         """The Gibbs law, or what else is known of the stationary state (eq. 44)."""
         functional, noise = self.functional, self.noise
-        if isinstance(functional, (FreeEnergy, ExpectedEnergy)):
-            if isinstance(functional, FreeEnergy):
-                extra = Thermal(functional.temperature)
+        if self.geometry.on_measures:
+            if isinstance(functional, FreeEnergy) and callable(functional.temperature):
+                return _equilibrium.equilibrium(
+                    functional.energy, self.geometry, Thermal(functional.temperature)
+                )
+            resolved = functional.resolve()
+            if resolved.rest or resolved.potential is None:
+                return _equilibrium.of_measure(functional, self.geometry)
+            functional = _as_energy(resolved.potential)
+            if not _equilibrium.is_zero(resolved.temperature):
+                extra = Thermal(resolved.temperature)
                 noise = extra if noise is None else noise + extra
-            functional = functional.energy
         return _equilibrium.equilibrium(functional, self.geometry, noise)
 
     def row(self) -> dict[str, str]:
@@ -324,6 +344,27 @@ class FlowSum(AbstractFlow):
 def _prepared(flow: AbstractFlow, state: Any) -> tuple[Any, AbstractFlow]:
     state = state if is_ensemble(state) else tree.as_float(state)
     return state, flow.bind(state)
+
+
+def _on_law(flow: Flow) -> Flow:
+    """The flow of a law known as a whole: thermal noise becomes temperature times -S (eq. 46)."""
+    flow = flow.lift()
+    if flow.noise is None:
+        return flow
+    others = [term for term in flow.noise.terms if not isinstance(term, Thermal)]
+    if others or flow.thermal is None:
+        names = " + ".join(term.name for term in others)
+        raise ArgumentError("noise", names, "a law feels thermal noise only; use particles")
+    temperature = flow.thermal.temperature
+    if callable(temperature):
+        raise ArgumentError(
+            "temperature", "a schedule", "on measures give FreeEnergy(energy, schedule) instead"
+        )
+    return Flow(flow.functional + temperature * NegativeEntropy(), flow.geometry)
+
+
+def _as_energy(potential: Any) -> AbstractFunctional:
+    return potential if isinstance(potential, AbstractFunctional) else Energy(potential)
 
 
 def _completed(functional: AbstractFunctional, geometry: AbstractGeometry) -> AbstractFunctional:

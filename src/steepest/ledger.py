@@ -21,6 +21,7 @@ import numpy as np
 from . import tree
 from .flow import AbstractFlow
 from .schemes import Entry, Metropolis, MinimizingMovement
+from .states import Density
 from .states.points import average, is_ensemble, points, standard_error
 
 
@@ -106,6 +107,8 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
     }
     if is_ensemble(state) and state.log_weights is not None:
         row["mass"] = jnp.exp(jax.nn.logsumexp(state.log_weights))
+    elif isinstance(state, Density):
+        row |= {"mass": state.mass, "minimum": jnp.min(state.values)}
     return row
 
 
@@ -116,8 +119,8 @@ class Ledger:
     `functional`: F; `dissipation_rate`: <dF, K dF>; `dissipated`: its integral, or the heat given
     to the bath; `work`: done by a protocol; `closure`: F(t) - F(0) - work + dissipated, which
     theory wants zero; `*_error`: standard errors over an ensemble (zero for one state);
-    `acceptance`: over the last interval (None without Metropolis); `conserved`: named columns that
-    must not move.
+    `acceptance`: over the last interval (None without Metropolis); `minimum`: the smallest value of
+    a density; `conserved`: named columns that must not move.
     """
 
     times: np.ndarray
@@ -133,6 +136,7 @@ class Ledger:
     acceptance: np.ndarray | None = None
     violation: np.ndarray | None = None
     residual: np.ndarray | None = None
+    minimum: np.ndarray | None = None
 
     @property
     def heat(self) -> np.ndarray:

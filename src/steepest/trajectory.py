@@ -8,12 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
+from . import states
 from .errors import ArgumentError
 from .ledger import Ledger
-from .states import Particles, Phase
+from .states import Phase
 from .states.points import is_ensemble, points
 
 FORMAT = 1
@@ -236,11 +238,17 @@ def _describe(value: Any, leaves: list[Any]) -> Any:
     """The structure of a state as JSON; arrays are appended to `leaves`."""
     if value is None:
         return None
-    if isinstance(value, Phase):
-        return ["phase", _describe(value.position, leaves), _describe(value.momentum, leaves)]
-    if isinstance(value, Particles):
-        inner = _describe(value.positions, leaves)
-        return ["particles", inner, _describe(value.log_weights, leaves)]
+    if isinstance(value, (bool, int, float, str)):
+        return ["plain", value]
+    if isinstance(value, eqx.Module):
+        name = type(value).__name__
+        if getattr(states, name, None) is not type(value):
+            raise ArgumentError("state", name, "save() knows the states of steepest.states only")
+        inside = {
+            field.name: _describe(getattr(value, field.name), leaves)
+            for field in dataclasses.fields(value)
+        }
+        return ["state", name, inside]
     if isinstance(value, dict):
         return ["dict", {str(k): _describe(v, leaves) for k, v in value.items()}]
     if isinstance(value, (list, tuple)):
@@ -250,7 +258,7 @@ def _describe(value: Any, leaves: list[Any]) -> Any:
         leaves.append(value)
         return ["array", len(leaves) - 1]
     raise ArgumentError(
-        "state", type(value).__name__, "save() knows dicts, lists, tuples, Phase and Particles"
+        "state", type(value).__name__, "save() knows dicts, lists, tuples and steepest.states"
     )
 
 
@@ -265,14 +273,16 @@ def _rebuild(shape: Any, arrays: dict[str, Any]) -> Any:
     if kind in ("list", "tuple"):
         parts = [_rebuild(part, arrays) for part in inside[0]]
         return parts if kind == "list" else tuple(parts)
-    first, second = (_rebuild(part, arrays) for part in inside)
-    if kind == "phase":
-        return Phase(first, second)
-    if kind == "particles":
-        # Saved states carry a leading axis of saves, which the checks of Particles do not expect.
-        made = object.__new__(Particles)
-        object.__setattr__(made, "positions", first)
-        object.__setattr__(made, "log_weights", second)
-        object.__setattr__(made, "axis", 0)
+    if kind == "plain":
+        return inside[0]
+    if kind == "state":
+        name, fields = inside
+        home = getattr(states, name)
+        if not (isinstance(home, type) and issubclass(home, eqx.Module)):
+            raise ValueError(name)
+        # Saved states carry a leading axis of saves, which their own checks do not expect.
+        made = object.__new__(home)
+        for field in dataclasses.fields(home):
+            object.__setattr__(made, field.name, _rebuild(fields[field.name], arrays))
         return made
     raise ValueError(kind)

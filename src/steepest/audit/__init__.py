@@ -15,6 +15,7 @@ from .context import Context
 from .free_energy import FreeEnergySeries as FreeEnergySeries
 from .free_energy import free_energy as free_energy
 from .free_energy import second_law_checks
+from .law import law_checks
 from .report import Audit as Audit
 from .report import Check as Check
 from .structure import structure_checks
@@ -38,7 +39,7 @@ def audit(
     if len(trajectory) < 2:
         raise ArgumentError("trajectory", f"{len(trajectory)} saves", "nothing has run yet")
     context = Context(trajectory, bias_tolerance)
-    checks = structure_checks(context) + balance_checks(context)
+    checks = structure_checks(context) + balance_checks(context) + law_checks(context)
     if context.flow.noisy:
         checks += second_law_checks(context)
         if equilibrium is not False:

@@ -29,7 +29,9 @@ def structure_checks(context: Context) -> list[Check]:
 
     worst, negative, mismatch = 0.0, 0.0, 0.0
     for part in context.flow.parts:
-        ground = getattr(part.geometry, "ground", part.geometry).at(time)
+        # An ensemble is judged at one of its points; a law that is known as a whole, as a whole.
+        ground = getattr(part.geometry, "ground", None) if context.ensemble else part.geometry
+        ground = (ground or part.geometry).at(time)
         for _ in range(3):
             a, b = random(), random()
             for term in ground.terms:

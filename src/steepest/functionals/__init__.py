@@ -1,14 +1,17 @@
 """What decreases.
 
 `Energy` and `EmpiricalRisk` are functionals of a point, `Hamiltonian` of a point of phase space;
-`ExpectedEnergy`, `NegativeEntropy`, `FreeEnergy` and `KL` are functionals of a measure, written in
-terms of its `expect` and `entropy`. The covector of each is `jax.grad`; sums and multiples are
-functionals.
+`ExpectedEnergy`, `NegativeEntropy`, `FreeEnergy`, `KL`, `InternalEnergy` and `InteractionEnergy`
+are functionals of a measure, written in terms of its `expect` and `entropy`. The covector of each
+is `jax.grad`; sums and multiples are functionals.
 """
 
 from .base import AbstractFunctional as AbstractFunctional
+from .base import Resolved as Resolved
 from .energy import Energy as Energy
 from .energy import Hamiltonian as Hamiltonian
+from .interaction import InteractionEnergy as InteractionEnergy
+from .internal import InternalEnergy as InternalEnergy
 from .measures import KL as KL
 from .measures import Entropic as Entropic
 from .measures import ExpectedEnergy as ExpectedEnergy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +18,17 @@ from jaxtyping import Array, Float
 
 from .. import tree
 from ..errors import ArgumentError
+
+
+class Resolved(eqx.Module):
+    """F = <potential> + temperature integral rho log rho + sum(rest), of a measure rho (eq. 46).
+
+    `potential`: x -> number, or None; `rest`: functionals that are neither, with their factors.
+    """
+
+    potential: Any
+    temperature: Any
+    rest: tuple[AbstractFunctional, ...] = ()
 
 
 class AbstractFunctional(eqx.Module):
@@ -38,6 +50,17 @@ class AbstractFunctional(eqx.Module):
     def per_point(self, state: Any) -> Float[Array, "..."]:
         """Values whose average over the state is F; one number where F is no expectation."""
         return self(state)
+
+    def first_variation(self, state: Any) -> Callable[[Any], Any]:
+        """psi = dF/drho at the measure `state`, a function on space x -> number (eq. 57).
+
+        Defined up to a constant. Raises ArgumentError for functionals of a point.
+        """
+        raise ArgumentError("functional", self.name, "it is not a functional of a measure")
+
+    def resolve(self) -> Resolved:
+        """The linear and the entropic part by themselves, for schemes that treat them exactly."""
+        return Resolved(None, 0.0, (self,))
 
     def at(self, time: Any) -> AbstractFunctional:
         """The functional with its protocol frozen at `time` (itself if it has none)."""
@@ -88,6 +111,19 @@ class Sum(AbstractFunctional):
         values = [part.per_point(state) for part in self.parts]
         return sum(values[1:], values[0])
 
+    def first_variation(self, state):
+        variations = [part.first_variation(state) for part in self.parts]
+        return lambda x: sum(variation(x) for variation in variations)
+
+    def resolve(self):
+        resolved = [part.resolve() for part in self.parts]
+        potentials = tuple(r.potential for r in resolved if r.potential is not None)
+        return Resolved(
+            _Added(potentials) if potentials else None,
+            sum(r.temperature for r in resolved),
+            tuple(functional for r in resolved for functional in r.rest),
+        )
+
     def at(self, time):
         return Sum(tuple(part.at(time) for part in self.parts)) if self.time_dependent else self
 
@@ -132,6 +168,16 @@ class Scaled(AbstractFunctional):
     def per_point(self, state):
         return self.factor * self.part.per_point(state)
 
+    def first_variation(self, state):
+        variation = self.part.first_variation(state)
+        return lambda x: self.factor * variation(x)
+
+    def resolve(self):
+        inner = self.part.resolve()
+        potential = None if inner.potential is None else _Multiple(self.factor, inner.potential)
+        rest = tuple(Scaled(functional, self.factor) for functional in inner.rest)
+        return Resolved(potential, self.factor * inner.temperature, rest)
+
     def at(self, time):
         return Scaled(self.part.at(time), self.factor) if self.time_dependent else self
 
@@ -147,6 +193,25 @@ class Scaled(AbstractFunctional):
     def name(self):
         inner = f"({self.part.name})" if isinstance(self.part, Sum) else self.part.name
         return f"{self.factor} {inner}"
+
+
+class _Added(eqx.Module):
+    """x -> f_1(x) + ... + f_k(x), a potential."""
+
+    terms: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, x: Any) -> Any:
+        return sum(term(x) for term in self.terms)
+
+
+class _Multiple(eqx.Module):
+    """x -> a f(x)."""
+
+    factor: Any
+    term: Callable[[Any], Any]
+
+    def __call__(self, x: Any) -> Any:
+        return self.factor * self.term(x)
 
 
 def _added(covectors: list[Any]) -> Any:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from .. import tree
 from ..errors import ArgumentError
 from ..states import Particles
-from .base import AbstractFunctional
+from .base import AbstractFunctional, Resolved
 from .energy import Energy
 
 
@@ -33,7 +33,9 @@ class ExpectedEnergy(AbstractFunctional):
     def __call__(self, state: Any) -> Float[Array, ""]:
         return state.expect(self.energy)
 
-    def per_point(self, state: Any) -> Float[Array, " n"]:
+    def per_point(self, state: Any) -> Float[Array, "..."]:
+        if not isinstance(state, Particles):
+            return self(state)
         return state.vmap(self.energy)(state.positions)
 
     def differential(self, state: Any) -> Any:
@@ -55,6 +57,12 @@ class ExpectedEnergy(AbstractFunctional):
         w, values = state.weights, self.per_point(state)
         moved = jax.tree.map(lambda g: g * state.spread(w, g), field)
         return Particles(moved, w * (values - jnp.sum(w * values)), state.axis)
+
+    def first_variation(self, state: Any) -> Callable[[Any], Any]:
+        return self.energy
+
+    def resolve(self) -> Resolved:
+        return Resolved(self.energy, 0.0)
 
     def at(self, time: Any) -> ExpectedEnergy:
         return ExpectedEnergy(self.energy.at(time)) if self.time_dependent else self
@@ -106,6 +114,13 @@ class NegativeEntropy(Entropic):
     def realise(self):
         return ExpectedEnergy(Energy(_zero)), 1.0
 
+    def first_variation(self, state: Any) -> Callable[[Any], Any]:
+        """x -> log rho(x) + 1."""
+        return lambda x: state.log_prob(x) + 1.0
+
+    def resolve(self) -> Resolved:
+        return Resolved(None, 1.0)
+
     @property
     def name(self) -> str:
         return "-S"
@@ -134,6 +149,13 @@ class FreeEnergy(Entropic):
 
     def realise(self):
         return ExpectedEnergy(self.energy), self.temperature
+
+    def first_variation(self, state: Any) -> Callable[[Any], Any]:
+        """x -> E(x) + temperature (log rho(x) + 1)."""
+        return lambda x: self.energy(x) + self.temperature * (state.log_prob(x) + 1.0)
+
+    def resolve(self) -> Resolved:
+        return Resolved(self.energy, self.temperature)
 
     def at(self, time: Any) -> FreeEnergy:
         fixed = self.temperature(time) if callable(self.temperature) else self.temperature
@@ -178,6 +200,13 @@ class KL(Entropic):
     def realise(self):
         return ExpectedEnergy(Energy(_Negative(self))), 1.0
 
+    def first_variation(self, state: Any) -> Callable[[Any], Any]:
+        """x -> log(rho(x) / pi(x)) + 1."""
+        return lambda x: state.log_prob(x) - self.log_target(x) + 1.0
+
+    def resolve(self) -> Resolved:
+        return Resolved(_Negative(self), 1.0)
+
     @property
     def name(self) -> str:
         return "KL(ρ‖π)"
@@ -194,3 +223,7 @@ class _Negative(AbstractFunctional):
 
     def __call__(self, state: Any) -> Float[Array, ""]:
         return -jnp.asarray(self.divergence.log_target(state))
+
+    @property
+    def name(self) -> str:
+        return "-log π"

@@ -2,11 +2,13 @@
 
 A geometry is one map, `sharp`: covector -> tangent. Of parameters: `Euclidean`, `Riemannian`, and
 the manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of phase space:
-`Symplectic` (conserves) and `Friction` (dissipates). Of measures: `Wasserstein` (mass moves). They
+`Symplectic` (conserves) and `Friction` (dissipates). Of measures: `Wasserstein` (mass moves) and
+`FisherRao` (mass appears and disappears). They
 add and scale.
 """
 
 from .base import AbstractGeometry as AbstractGeometry
+from .fisher_rao import FisherRao as FisherRao
 from .flat import Euclidean as Euclidean
 from .flat import Riemannian as Riemannian
 from .hyperbolic import Hyperbolic as Hyperbolic

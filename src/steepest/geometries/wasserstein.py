@@ -7,19 +7,20 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from .. import tree
 from ..errors import ArgumentError
-from ..states import Particles
+from ..states import Density, Grid, Particles
 from .base import AbstractGeometry
 from .flat import Euclidean
 
 
 class Wasserstein(AbstractGeometry):
-    """Each particle moves along its ground geometry: x_i' = -K(x_i) grad psi(x_i) (eq. 58).
+    """K(rho) psi = -div(rho K grad psi): mass moves along its ground geometry (eq. 54, 58).
 
-    psi = dF/drho is the first variation (eq. 57). With `ground=Symplectic() + Friction(gamma)` it
-    is the transport of kinetic (phase-space) dynamics.
+    psi = dF/drho is the first variation (eq. 57); particles follow x_i' = -K(x_i) grad psi(x_i). With
+    `ground=Symplectic() + Friction(gamma)` it is the transport of kinetic (phase-space) dynamics.
     """
 
     ground: AbstractGeometry = Euclidean()
@@ -42,6 +43,8 @@ class Wasserstein(AbstractGeometry):
         return state.tangent(state.vmap(self.ground.divergence)(state.positions))
 
     def retract(self, state, tangent):
+        if not isinstance(state, Particles):
+            return tree.add(state, tangent)
         moved = state.vmap(self.ground.retract)(state.positions, tangent.positions)
         return Particles(moved, state.log_weights, state.axis)
 
@@ -56,6 +59,8 @@ class Wasserstein(AbstractGeometry):
             raise ArgumentError(
                 "state", type(state).__name__, "Wasserstein moves measures; try Particles(...)"
             )
+        if isinstance(state, Density):
+            _check_on_grid(self.ground, state.grid)
         if not isinstance(state, Particles):
             return
         positions = state.turned(0).positions
@@ -98,6 +103,33 @@ class Wasserstein(AbstractGeometry):
     def name(self):
         ground = "" if isinstance(self.ground, Euclidean) else self.ground.name
         return f"Wasserstein({ground})"
+
+
+def _check_on_grid(ground: AbstractGeometry, grid: Grid) -> None:
+    """Phase space where the ground is kinetic, and K without entries off the diagonal."""
+    if ground.kinetic != grid.phase:
+        remedy = "Grid(..., phase=True) has points (q, p)" if ground.kinetic else "phase=False"
+        raise ArgumentError("grid", f"phase={grid.phase} under {ground.name}", remedy)
+    if ground.curved:
+        raise ArgumentError("ground", ground.name, "a grid is a flat box; use particles")
+    if ground.kinetic or isinstance(ground, Euclidean):
+        return
+    centre = jnp.asarray([0.5 * (a + b) for a, b in zip(grid.lower, grid.upper, strict=True)])
+    ground.check(centre)
+    if grid.dimension == 1:
+        return
+    off = grid.evaluate(lambda x: jnp.max(jnp.abs(_off_diagonal(ground, x))))
+    if not isinstance(off, Tracer) and float(jnp.max(off)) > 0:
+        raise ArgumentError(
+            "ground",
+            f"{ground.name} with entries off the diagonal up to {float(jnp.max(off)):.3g}",
+            "faces of a grid see the diagonal of K only: rotate the coordinates, or use particles",
+        )
+
+
+def _off_diagonal(ground: AbstractGeometry, x: Any) -> Any:
+    matrix = jax.vmap(lambda unit: ground.sharp(x, unit))(jnp.eye(x.size, dtype=x.dtype))
+    return matrix - jnp.diag(jnp.diagonal(matrix))
 
 
 @eqx.filter_jit

@@ -16,8 +16,11 @@ from .euler import displacement
 class Composition(AbstractScheme):
     """Advance `flow_1 + ... + flow_k` part by part; order 1 (Lie) or 2 (Strang).
 
-    `schemes`: one for each part, all with the same step. The ledger integrates the exchange of the
-    whole functional along each part's own motion (trapezoidal).
+    A single flow whose geometry is a sum, as Wasserstein() + FisherRao(), is split by its terms.
+    `schemes`: one for each part, in that order, all with the same step. The terms of one flow share
+    their functional, and the ledger adds what each scheme says it dissipated; flows with different
+    functionals exchange, and the ledger integrates the exchange of the whole functional along each
+    part's own motion (trapezoidal).
     """
 
     schemes: tuple[AbstractScheme, ...]
@@ -42,22 +45,27 @@ class Composition(AbstractScheme):
             sequence = [*halves, (*sequence[-1], 1.0), *reversed(halves)]
         else:
             sequence = [(index, scheme, 1.0) for index, scheme in sequence]
+        parts = _parts(flow)
+        shared = len(flow.parts) == 1
         for turn, (index, scheme, fraction) in enumerate(sequence):
-            part, own = flow.parts[index], randomness.fold(turn + 1)
+            part, own = parts[index], randomness.fold(turn + 1)
             inner = scheme.init(part, state, time, own)
-            before, _ = flow.slope(state, time)
-            new, _, _ = scheme.advance(part, state, inner, time, fraction * step, own)
-            after, _ = flow.slope(new, time)
-            total = total - _exchange(state, new, before, after)
+            before = None if shared else flow.slope(state, time)[0]
+            new, _, entry = scheme.advance(part, state, inner, time, fraction * step, own)
+            if shared:
+                total = total + entry.dissipated
+            else:
+                total = total - _exchange(state, new, before, flow.slope(new, time)[0])
             state = new
         return state, (), Entry(total)
 
     def check(self, flow, state):
-        if len(flow.parts) != len(self.schemes):
+        parts = _parts(flow)
+        if len(parts) != len(self.schemes):
             raise ArgumentError(
-                "schemes", f"{len(self.schemes)} of them", f"the flow has {len(flow.parts)} parts"
+                "schemes", f"{len(self.schemes)} of them", f"the flow has {len(parts)} parts"
             )
-        for part, scheme in zip(flow.parts, self.schemes, strict=True):
+        for part, scheme in zip(parts, self.schemes, strict=True):
             scheme.check(part, state)
 
     @property
@@ -68,6 +76,11 @@ class Composition(AbstractScheme):
     @property
     def name(self):
         return f"Composition({', '.join(scheme.name for scheme in self.schemes)})"
+
+
+def _parts(flow: Any) -> tuple[Any, ...]:
+    """The flows of a sum, or one for each term of a single flow's geometry."""
+    return flow.parts if len(flow.parts) > 1 else flow.parts[0].split()
 
 
 def _exchange(state: Any, new: Any, before: Any, after: Any) -> Any:

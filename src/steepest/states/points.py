@@ -1,6 +1,7 @@
 """One point or many: how the floors above see a state without asking which one they hold.
 
-A state is a point (any pytree, or a `Phase`) or an ensemble of points (`Particles`). What is
+A state is a point (any pytree, a `Phase`, or a law without points such as `Density` or `Gaussian`)
+or an ensemble of points (`Particles`). What is
 counted "per point" has shape () or (n,), and `average` brings it to one number.
 """
 
@@ -20,6 +21,11 @@ from .particles import Particles
 def is_ensemble(state: Any) -> bool:
     """Whether the state is an empirical measure."""
     return isinstance(state, Particles)
+
+
+def is_measure(state: Any) -> bool:
+    """Whether the state is a law: `Particles`, `Density`, `Gaussian` ..."""
+    return hasattr(state, "reweight")
 
 
 def points(state: Any) -> Any:

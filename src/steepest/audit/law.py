@@ -1,0 +1,57 @@
+"""Does a law known as a whole stay a law, and is its free energy the right one? (eq. 47-49)"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..states import Density
+from .context import Context
+from .report import Check
+
+
+def law_checks(context: Context) -> list[Check]:
+    """Mass, positivity and F - F_inf = T KL(rho || Gibbs), on a grid."""
+    if not isinstance(context.trajectory.states, Density):
+        return []
+    return [_mass(context), _positivity(context), *_gibbs(context)]
+
+
+def _mass(context: Context) -> Check:
+    """Round-off of sums over the cells, one for each step, added in quadrature; at least 1e-12."""
+    mass = np.asarray(context.ledger.conserved["mass"], float)
+    drift = float(np.max(np.abs(mass - mass[0])))
+    cells = np.prod(context.trajectory.states.grid.shape)
+    tolerance = 4 * context.epsilon * np.sqrt(cells * max(context.steps, 1))
+    if context.epsilon < 1e-12:
+        tolerance = max(tolerance, 1e-12)
+    return Check.compare("mass", drift, tolerance, "largest change of the total mass")
+
+
+def _positivity(context: Context) -> Check:
+    """The smallest value over the run, against the round-off of the largest."""
+    assert context.ledger.minimum is not None
+    lowest = float(np.min(context.ledger.minimum))
+    largest = float(np.max(np.asarray(context.trajectory.states.values)))
+    why = f"smallest value {lowest:.3g}"
+    return Check.compare("positivity", max(-lowest, 0.0), 10 * context.epsilon * largest, why)
+
+
+def _gibbs(context: Context) -> list[Check]:
+    """At three saves; both sides are sums over the cells, hence the round-off of their size."""
+    name = "Gibbs identity"
+    law = context.part.equilibrium() if context.single else None
+    if law is None or law.kind != "gibbs" or law.log_density is None:
+        return []
+    grid = context.trajectory.states.grid
+    temperature = float(law.temperature)
+    target = Density.from_log(grid, law.log_density)
+    least = float(context.part.functional(target))
+    worst, last, size = 0.0, 0.0, abs(least)
+    for index in (0, len(context.trajectory) // 2, len(context.trajectory) - 1):
+        above = float(context.ledger.functional[index]) - least
+        last = temperature * float(context.trajectory.at(index).kl(target))
+        worst, size = max(worst, abs(above - last)), max(size, abs(above), abs(last))
+    why = f"F - F_inf = T KL(ρ‖π) on the grid; at the end {last:.3g}"
+    potential = np.abs(np.log(np.maximum(np.asarray(target.values), 1e-300))).max() * temperature
+    tolerance = 100 * context.epsilon * (size + float(potential))
+    return [Check.compare(name, worst, tolerance, why)]
