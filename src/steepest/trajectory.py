@@ -15,7 +15,7 @@ import numpy as np
 from . import states
 from .errors import ArgumentError
 from .ledger import Ledger
-from .states import Phase
+from .states import Phase, quadrature
 from .states.points import is_ensemble, points
 
 FORMAT = 1
@@ -240,9 +240,9 @@ def _describe(value: Any, leaves: list[Any]) -> Any:
         return None
     if isinstance(value, (bool, int, float, str)):
         return ["plain", value]
-    if isinstance(value, eqx.Module):
+    if isinstance(value, (eqx.Module, quadrature.Rule)):
         name = type(value).__name__
-        if getattr(states, name, None) is not type(value):
+        if _home(name) is not type(value):
             raise ArgumentError("state", name, "save() knows the states of steepest.states only")
         inside = {
             field.name: _describe(getattr(value, field.name), leaves)
@@ -262,6 +262,13 @@ def _describe(value: Any, leaves: list[Any]) -> Any:
     )
 
 
+def _home(name: str) -> Any:
+    """The class of a state or of a part of one; None for anything else."""
+    found = getattr(states, name, None) or getattr(quadrature, name, None)
+    known = isinstance(found, type) and issubclass(found, (eqx.Module, quadrature.Rule))
+    return found if known else None
+
+
 def _rebuild(shape: Any, arrays: dict[str, Any]) -> Any:
     if shape is None:
         return None
@@ -277,8 +284,8 @@ def _rebuild(shape: Any, arrays: dict[str, Any]) -> Any:
         return inside[0]
     if kind == "state":
         name, fields = inside
-        home = getattr(states, name)
-        if not (isinstance(home, type) and issubclass(home, eqx.Module)):
+        home = _home(name)
+        if home is None:
             raise ValueError(name)
         # Saved states carry a leading axis of saves, which their own checks do not expect.
         made = object.__new__(home)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -59,6 +60,13 @@ class AbstractGeometry(eqx.Module):
     def log_volume(self, state: Any) -> Float[Array, ""]:
         """log sqrt(det K), up to a constant: the spread of the noise, for Metropolis ratios."""
         raise ArgumentError("geometry", self.name, "Metropolis needs a flat or Riemannian geometry")
+
+    def full_rate(self, state: Any, variation: Callable[[Any], Any]) -> Float[Array, ""]:
+        """<psi, K psi> of a law free to move anywhere, psi = `variation` a function on space.
+
+        A family of laws follows it only as far as its tangent space reaches (eq. 56).
+        """
+        raise ArgumentError("geometry", self.name, "it does not act on measures")
 
     def check(self, state: Any) -> None:
         """Raises ArgumentError when the geometry cannot live on this state."""
@@ -169,6 +177,10 @@ class Sum(AbstractGeometry):
             total = tree.add(total, part)
         return total
 
+    def full_rate(self, state, variation):
+        rates = [part.full_rate(state, variation) for part in self.parts]
+        return sum(rates[1:], rates[0])
+
     def check(self, state):
         for part in self.parts:
             part.check(state)
@@ -243,6 +255,9 @@ class Scaled(AbstractGeometry):
 
     def log_volume(self, state):
         return self.part.log_volume(state)
+
+    def full_rate(self, state, variation):
+        return self.factor * self.part.full_rate(state, variation)
 
     def check(self, state):
         self.part.check(state)

@@ -19,6 +19,10 @@ class FisherRao(AbstractGeometry):
     def sharp(self, state: Any, covector: Any) -> Any:
         return state.reweight(covector)
 
+    def full_rate(self, state, variation):
+        mean = state.expect(variation)
+        return state.expect(lambda x: (variation(x) - mean) ** 2)
+
     def check(self, state):
         if not hasattr(state, "reweight"):
             raise ArgumentError(

@@ -19,8 +19,9 @@ from .flat import Euclidean
 class Wasserstein(AbstractGeometry):
     """K(rho) psi = -div(rho K grad psi): mass moves along its ground geometry (eq. 54, 58).
 
-    psi = dF/drho is the first variation (eq. 57); particles follow x_i' = -K(x_i) grad psi(x_i). With
-    `ground=Symplectic() + Friction(gamma)` it is the transport of kinetic (phase-space) dynamics.
+    psi = dF/drho is the first variation (eq. 57); particles follow x_i' = -K(x_i) grad psi(x_i).
+    With `ground=Symplectic() + Friction(gamma)` it is the transport of kinetic (phase-space)
+    dynamics.
     """
 
     ground: AbstractGeometry = Euclidean()
@@ -67,6 +68,9 @@ class Wasserstein(AbstractGeometry):
         self.ground.check(jax.tree.map(lambda x: x[0], positions))
         if self.ground.curved:
             self.ground.check(_furthest_off(self.ground, positions))
+
+    def full_rate(self, state, variation):
+        return state.expect(lambda x: self.ground.norm_sq(x, jax.grad(variation)(x)))
 
     def at(self, time):
         return Wasserstein(self.ground.at(time))
