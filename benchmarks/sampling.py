@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import limits
 from .harness import Contender, compare, table
 
 CASES = {
@@ -24,6 +25,7 @@ PRECISION = np.linspace(0.5, 2.0, 100, dtype=np.float32)
 
 CONTENDERS = [
     Contender("hand-written limit", __name__, "limit"),
+    Contender("hand-written, inverse error function", __name__, "limit_quantile"),
     Contender("steepest, ledger at saves", __name__, "steepest_saves"),
     Contender("steepest, ledger at every step", __name__, "steepest_steps"),
     Contender("plain scan, jax.random.normal", __name__, "plain"),
@@ -54,51 +56,21 @@ def blocking(fn, *args):
 
 
 def limit(case):
-    """Nothing but arithmetic: flat arrays, the force by hand, two steps a block of threefry."""
-    n, d, steps = CASES[case]
-    from steepest.random import normal_from_bits, threefry2x32
+    """The fastest loop that we can write by hand."""
+    return _hand_written(case, limits.polar)
 
+
+def limit_quantile(case):
+    """The same with normals by the inverse error function."""
+    return _hand_written(case, limits.quantile)
+
+
+def _hand_written(case, make):
+    n, d, steps = CASES[case]
     precision = jnp.asarray(np.tile(PRECISION, n)) if d > 2 else None
     force = (lambda x: x - x * x * x) if d == 2 else (lambda x: -precision * x)
-    x0 = start(n, d).reshape(-1)
-    number = jax.lax.iota(jnp.uint32, n * d)
-    h, c = np.float32(STEP), np.float32(np.exp(-FRICTION * STEP))
-    kick = np.float32(np.sqrt(2 * STEP))
-    heat = np.float32(np.sqrt(1 - np.exp(-2 * FRICTION * STEP)))
-
-    def normals(i):
-        words = threefry2x32(jnp.uint32(1), jnp.uint32(2), number, jnp.full_like(number, i))
-        return (normal_from_bits(word) for word in words)
-
-    def stored(i):
-        """The same, made by one kernel and kept: where several arrays are updated, XLA would
-        make them again for each. The condition is one that it cannot decide."""
-        make = lambda: jax.lax.complex(*normals(i))  # noqa: E731
-        never = lambda: jnp.zeros((n * d,), jnp.complex64)  # noqa: E731
-        both = jax.lax.cond(i < np.uint32(2**31), make, never)
-        return jnp.real(both), jnp.imag(both)
-
-    def overdamped(i, x):
-        for xi in normals(i.astype(jnp.uint32)):
-            x = x + h * force(x) + kick * xi
-        return x
-
-    def kinetic(i, state):
-        q, p, f = state
-        for xi in stored(i.astype(jnp.uint32)):
-            p = p + 0.5 * h * f
-            q = q + 0.5 * h * p
-            p = c * p + heat * xi
-            q = q + 0.5 * h * p
-            f = force(q)
-            p = p + 0.5 * h * f
-        return q, p, f
-
-    if case.startswith("langevin"):
-        run = jax.jit(lambda x: jax.lax.fori_loop(0, steps // 2, overdamped, x))
-        return blocking(run, x0)
-    run = jax.jit(lambda x: jax.lax.fori_loop(0, steps // 2, kinetic, (x, 0 * x, force(x))))
-    return blocking(run, x0)
+    friction = None if case.startswith("langevin") else FRICTION
+    return blocking(make(start(n, d).reshape(-1), force, steps, STEP, friction))
 
 
 def _steepest(case, ledger):

@@ -57,14 +57,34 @@ def curve(name):
     return start, later
 
 
+CONSTRAINTS = {  # a function that is constant on the manifold, and the manifold's dimension
+    "Sphere": (lambda x: x @ x, 3),
+    "Stiefel": (lambda x: x.T @ x, 10 - 3),
+    "SymmetricPositiveDefinite": (lambda x: x - x.T, 6),
+    "Hyperbolic": (lambda x: minkowski(x, x), 3),
+}
+
+
 @EVERY
-def test_the_projection_is_onto_the_range_of_k(name):
-    """P is idempotent, K c is tangent, and K P-orthogonal covectors vanish: K = P K."""
+def test_the_projection_is_onto_the_tangent_space(name):
+    """Tangents keep the constraint, there are as many as dimensions, and K c is one of them."""
     geometry, x = POINTS[name]
-    v = tangent(name)
-    np.testing.assert_allclose(geometry.project(x, v), v, atol=1e-13)
-    k = geometry.sharp(x, jax.random.normal(KEYS[5], x.shape))
-    np.testing.assert_allclose(geometry.project(x, k), k, atol=1e-11)
+    constraint, dimension = CONSTRAINTS[name]
+
+    @jax.jit
+    @jax.vmap
+    def of(e):
+        v, k = geometry.project(x, e.reshape(x.shape)), geometry.sharp(x, e.reshape(x.shape))
+        change = [jax.jvp(constraint, (x,), (u,))[1] for u in (v, k)]
+        return v, geometry.project(x, v), k, geometry.project(x, k), change
+
+    v, again, k, projected, change = of(jnp.eye(x.size))
+    np.testing.assert_allclose(again, v, atol=1e-13)
+    np.testing.assert_allclose(projected, k, atol=1e-11)
+    for each in change:
+        np.testing.assert_allclose(each, 0.0, atol=1e-11)
+    for matrix in (v, k):
+        assert np.linalg.matrix_rank(matrix.reshape(x.size, -1), tol=1e-9) == dimension
 
 
 @EVERY
