@@ -246,7 +246,7 @@ def _describe(value: Any, leaves: list[Any]) -> Any:
             raise ArgumentError("state", name, "save() knows the states of steepest.states only")
         inside = {
             field.name: _describe(getattr(value, field.name), leaves)
-            for field in dataclasses.fields(value)
+            for field in dataclasses.fields(value)  # pyright: ignore[reportArgumentType]
         }
         return ["state", name, inside]
     if isinstance(value, dict):

@@ -14,7 +14,7 @@ from .report import Check
 
 
 def law_checks(context: Context) -> list[Check]:
-    """On a grid mass, positivity and F - F_inf = T KL(rho || Gibbs); of a family, what it misses."""
+    """On a grid mass, positivity and F - F_inf = T KL(rho || Gibbs); what a family misses."""
     if isinstance(context.trajectory.states, Density):
         return [_mass(context), _positivity(context), *_gibbs(context)]
     if isinstance(context.trajectory.states, (Gaussian, GaussianMixture)) and context.single:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from .. import tree
+from ..geometries import Wasserstein
 from ..states.points import points
 from .context import Context
 from .report import Check
@@ -34,7 +35,7 @@ def structure_checks(context: Context) -> list[Check]:
         ground = (ground or part.geometry).at(time)
         for _ in range(3):
             a, b = random(), random()
-            for term in ground.terms:
+            for term in _terms(ground):
                 ab, ba, aa, bb = _products(term, sample, a, b)
                 size = float(np.sqrt(abs(aa * bb)) + abs(ab) + abs(ba)) or 1.0
                 odd = abs(ab + ba) + abs(aa) if term.conservative else abs(ab - ba)
@@ -65,6 +66,15 @@ def structure_checks(context: Context) -> list[Check]:
             )
         )
     return checks
+
+
+def _terms(geometry: Any) -> list[Any]:
+    """Summands that are symmetric or antisymmetric: the transport of a sum is split as well."""
+    found = []
+    for term in geometry.terms:
+        inner = getattr(term, "ground", None)
+        found += [term] if inner is None else [Wasserstein(part) for part in inner.terms]
+    return found
 
 
 @eqx.filter_jit

@@ -3,12 +3,17 @@
 `Euler` follows the velocity; `RungeKutta` does so adaptively through diffrax; `MinimizingMovement`
 minimises instead. `Leapfrog`, `BAOAB` and `OBABO` are words of one splitting for kinetic flows,
 `Metropolis` makes the stationary law exact, and `Composition` advances a sum of flows part by part.
+For a law: `FiniteVolume` (implicit, on a grid) and `Exponential` (exact where it is known).
 """
 
 from .base import AbstractScheme as AbstractScheme
 from .base import Entry as Entry
 from .composition import Composition as Composition
 from .euler import Euler as Euler
+from .exponential import Exponential as Exponential
+from .finite_volume import FiniteVolume as FiniteVolume
+from .generator import Generator as Generator
+from .generator import generator as generator
 from .metropolis import Metropolis as Metropolis
 from .minimizing_movement import MinimizingMovement as MinimizingMovement
 from .runge_kutta import RungeKutta as RungeKutta

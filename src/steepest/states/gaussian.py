@@ -87,15 +87,17 @@ class Gaussian(eqx.Module):
     def fit(cls, measure: Any, **options: Any) -> Gaussian:
         """The Gaussian with the mean and covariance of a measure, or of points (n, d).
 
-        Of all Gaussians it is the nearest in KL(measure || .). Raises ArgumentError when the
-        points span no volume.
+        Of all Gaussians that one has the least KL(measure || .). The covariance of points is the
+        unbiased one. Raises ArgumentError when the points span no volume.
         """
-        if hasattr(measure, "shape"):
-            measure = Particles.from_positions(measure)
+        if hasattr(measure, "shape") or isinstance(measure, list):
+            measure = Particles.from_positions(as_array("measure", measure))
+        if not (hasattr(measure, "mean") and hasattr(measure, "covariance")):
+            raise ArgumentError("measure", type(measure).__name__, "a measure, or points (n, d)")
         mean = measure.mean() if callable(measure.mean) else measure.mean
         spread: Any = measure.covariance
         spread = spread() if callable(spread) else spread
-        if isinstance(mean, Phase):
+        if isinstance(mean, Phase) or getattr(getattr(measure, "grid", measure), "phase", False):
             options.setdefault("phase", True)
         remedy = "more points than dimensions, in general position"
         return cls(as_flat(mean), cholesky("measure", spread, remedy), **options)
@@ -108,6 +110,7 @@ class Gaussian(eqx.Module):
     @property
     def factor(self) -> Any:
         """The scale with what it knows of itself: Triangular, Diagonal or LowRank."""
+        refuse_stack("Gaussian", self.mean, 1)
         return as_factor(self.scale)
 
     @property
@@ -117,7 +120,9 @@ class Gaussian(eqx.Module):
 
     @property
     def covariance(self) -> Float[Array, "d d"]:
-        """S."""
+        """S; of a stack of Gaussians, one for each."""
+        if self.mean.ndim > 1:
+            return jax.vmap(lambda gaussian: gaussian.covariance)(self)
         return self.factor.covariance
 
     def point(self, x: Float[Array, "... d"]) -> Any:
@@ -313,6 +318,12 @@ def wasserstein_squared(first: Gaussian, second: Gaussian) -> Float[Array, ""]:
 def weighted_sum(w: Float[Array, " n"], values: Float[Array, "n ..."]) -> Float[Array, "..."]:
     """sum_n w_n values_n, in full precision on every device."""
     return jnp.tensordot(w, values, axes=1, precision=jax.lax.Precision.HIGHEST)
+
+
+def refuse_stack(name: str, mean: Array, ndim: int) -> None:
+    """Raises ArgumentError for a stack of laws, whose shapes would be read as those of one."""
+    if mean.ndim != ndim:
+        raise ArgumentError("state", f"a stack of shape {mean.shape}", f"jax.vmap over {name}s")
 
 
 def safe_sqrt(value: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -54,7 +54,8 @@ def fit_mixture(
             raise ArgumentError("points", "NaN or infinite values", "finite points")
         if not bool(jnp.any(x != x[0])):
             raise ArgumentError("points", f"{n} equal points", "points that span a volume")
-    return _fit(x, w, components, key, floor, iterations, tolerance)
+    # Traced, so that another floor or tolerance does not compile again.
+    return _fit(x, w, components, key, *map(jnp.asarray, (floor, iterations, tolerance)))
 
 
 @eqx.filter_jit
@@ -63,11 +64,11 @@ def _fit(
     w: Float[Array, " n"],
     components: int,
     key: Key[Array, ""],
-    floor: float,
-    iterations: int,
-    tolerance: float,
+    floor: Float[Array, ""],
+    iterations: Array,
+    tolerance: Float[Array, ""],
 ) -> Fitted:
-    bound = floor * jnp.mean(w @ (x - w @ x) ** 2)
+    bound = floor.astype(x.dtype) * jnp.mean(w @ (x - w @ x) ** 2)
     centres = plus_plus(x, w, components, key)
     nearest = jnp.argmin(jnp.sum((x[:, None] - centres) ** 2, axis=-1), axis=1)
     start = maximised(x, w, jax.nn.one_hot(nearest, components, dtype=x.dtype), centres, bound)
@@ -91,15 +92,15 @@ def plus_plus(
     x: Float[Array, "n d"], w: Float[Array, " n"], count: int, key: Key[Array, ""]
 ) -> Float[Array, "k d"]:
     """Centres drawn from the points, each with probability proportional to w distance^2."""
-    first, *rest = jax.random.split(key, count)
-    centres = [x[jax.random.categorical(first, jnp.log(w))]]
-    nearest = jnp.sum((x - centres[0]) ** 2, axis=1)
-    for k in rest:
+
+    def draw(nearest: Array, key: Array) -> tuple[Array, Array]:
         # Where all distances vanish (fewer different points than centres) any point will do.
-        logits = jnp.where(jnp.any(w * nearest > 0), jnp.log(w * nearest), jnp.log(w))
-        centres.append(x[jax.random.categorical(k, logits)])
-        nearest = jnp.minimum(nearest, jnp.sum((x - centres[-1]) ** 2, axis=1))
-    return jnp.stack(centres)
+        share = jnp.where(jnp.any(w * nearest > 0), w * nearest, w)
+        centre = x[jax.random.categorical(key, jnp.log(share))]
+        return jnp.minimum(nearest, jnp.sum((x - centre) ** 2, axis=1)), centre
+
+    far = jnp.full(x.shape[0], 1.0 / jnp.finfo(x.dtype).eps, x.dtype)
+    return jax.lax.scan(draw, far, jax.random.split(key, count))[1]
 
 
 def joint(x: Float[Array, "n d"], fitted: Fitted) -> Float[Array, "n k"]:
