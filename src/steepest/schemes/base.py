@@ -56,6 +56,11 @@ class AbstractScheme(eqx.Module):
         return 1
 
     @property
+    def starting_order(self) -> int:
+        """The order of a single step from a state without history: lower for multistep schemes."""
+        return self.order
+
+    @property
     def monotone(self) -> bool:
         """Whether each step lowers F at any step size."""
         return False

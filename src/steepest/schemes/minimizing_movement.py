@@ -1,112 +1,132 @@
-"""Minimizing movements, the variational step (eq. 36-37; on measures eq. 50, 59):
+"""Minimizing movements, the variational step (eq. 36-37; on measures eq. 50, 59, 62):
 
     x+ = argmin_x F(x) + cost(x, x_k) / step
 
-The unknown is the covector c of the displacement, x = retract(x_k, -step K c), whose cost is
-step/2 <c, K c>: half the squared length over the step, exactly where `retract` is the exponential
-map. At the minimum c = dF(x+), so the step is implicit Euler.
+The cost is the geometry's own: half the squared distance of a point, W2^2/2 under Wasserstein()
+(the JKO scheme), KL(. || x_k) under FisherRao() (the mirror step). At the minimum the step is
+implicit Euler. How the minimum is found depends on the state: see `proximal`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
-import optimistix as optx
-from jax.flatten_util import ravel_pytree
 
-from .. import tree
 from ..errors import ArgumentError
 from ..functionals import ExpectedEnergy
-from ..geometries import Wasserstein
-from ..states.points import is_ensemble, pairing, points
+from ..geometries import FisherRao, Wasserstein
+from ..states import Categorical, Density, Gaussian
+from ..states.factors import LowRank
+from ..states.points import is_ensemble, is_measure, pairing, points
 from .base import AbstractScheme, Entry, check_step
+from .proximal import Movement, Problem, bures, covector, line, mirror, plane
 
-DENSE = 128  # up to this many unknowns a dense quasi-Newton matrix and a Newton polish are used
+METHODS = ("auto", "covector", "quantile", "back-and-forth", "entropic", "bures", "mirror")
 
 
 class MinimizingMovement(AbstractScheme):
     """The minimizing-movement (proximal, implicit) step, order 1, monotone at every step size.
 
-    The inner problem is solved by optimistix until |K (dF(x+) - c)|, the residual of its optimality
-    condition, is below `tolerance` (1 + |K dF(x_k)|); `tolerance` defaults to 1e-8 in float64 and
-    2e-4 in float32. The residual and De Giorgi's inequality F(x+) + cost/step <= F(x_k) are checked
-    at every step; a missed tolerance stops the run with NotConverged.
-    Source: Ambrosio, Gigli and Savare, Gradient Flows, 2nd ed., section 3.1.
+    On points and particles by quasi-Newton; under Wasserstein() it is JKO: on a `Gaussian` in
+    closed form (or a fixed point), on a `Density` by exact quantiles on a line and by the
+    back-and-forth method in the plane and in space; under FisherRao() the KL-proximal step.
+    `method`: "auto", or one of "covector", "bures", "quantile", "back-and-forth", "entropic",
+    "mirror". `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
+    The inner problem is solved until the residual of its optimality condition, as a velocity, is
+    below `tolerance` times 1 + its size; `tolerance` defaults to 1e-8 in float64 and 2e-4 in
+    float32 (plane: see `proximal.plane`). The residual and De Giorgi's inequality
+    F(x+) + cost/step <= F(x_k) are checked at every step; a missed tolerance stops the run with
+    NotConverged.
+    Sources: Ambrosio, Gigli and Savare, Gradient Flows, 2nd ed., section 3.1; Jordan, Kinderlehrer
+    and Otto, SIAM J. Math. Anal. 29 (1998) 1.
     """
 
     step: float
     tolerance: float | None = None
     max_iterations: int = 500
+    method: str = eqx.field(static=True, default="auto")
+    order: int = eqx.field(static=True, default=1)  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __check_init__(self):
         check_step(self.step)
         if self.tolerance is not None:
             check_step(self.tolerance, "tolerance")
+        if self.method not in METHODS:
+            raise ArgumentError("method", repr(self.method), f"one of {METHODS}")
+        if self.order not in (1, 2):
+            raise ArgumentError("order", self.order, "1 or 2")
 
     def init(self, flow, state, time, randomness):
-        return flow.slope(state, time)
+        slope = flow.slope(state, time)
+        if self.order == 2 and isinstance(state, Density):
+            # Before the first step nothing has moved: BDF2 starts with a step of order 1.
+            still = jnp.zeros(state.grid.shape[0] - 1, state.values.dtype)
+            return *slope, (state.masses, still, jnp.zeros((), bool))
+        return slope
 
     def advance(self, flow, state, memory, time, step, randomness):
-        covector, velocity = memory
+        before_covector, velocity, *history = memory
         part = flow.parts[0]
         functional, geometry = part.functional.at(time + step), part.geometry.at(time)
-        if _separable(part, state):
-            energy, ground = functional.energy, geometry.ground
-            start = state.potential_gradient(covector)
-            solve = state.vmap(lambda x, c: self._minimise(energy, ground, x, c, step))
-            moved, drop, residual = solve(points(state), start)
-            new = type(state)(moved, state.log_weights, state.axis)
-            violation, residual = jnp.max(drop), jnp.max(residual)
+        problem = Problem(
+            functional, geometry, state, before_covector, step, self.tolerance, self.max_iterations
+        )
+        if history:
+            found, history = line.second_order(problem, history[0])
+        elif self.order == 2:
+            found = bures.extrapolated(problem)
         else:
-            new, violation, residual = self._minimise(functional, geometry, state, covector, step)
-        memory = flow.slope(new, time + step)
-        before, after = pairing(state, covector, velocity), pairing(new, *memory)
-        dissipated = -0.5 * jnp.asarray(step, before.dtype) * (before + after)
-        return new, memory, Entry(dissipated, violation=violation, residual=residual)
+            found = self._minimise(problem)
+        new = found.state
+        slope = flow.slope(new, time + step)
+        dissipated = found.dissipated
+        if dissipated is None:
+            before, after = pairing(state, before_covector, velocity), pairing(new, *slope)
+            dissipated = -0.5 * jnp.asarray(step, before.dtype) * (before + after)
+        entry = Entry(dissipated, violation=found.increase, residual=found.residual)
+        return new, (*slope, *([history] if history else [])), entry
 
-    def _minimise(self, functional: Any, geometry: Any, state: Any, start: Any, step: Any) -> Any:
-        """(x+, F(x+) + cost/step - F(x_k), residual relative to the tolerance)."""
-        flat, unravel = ravel_pytree(start)
-        step = jnp.asarray(step, flat.dtype)
-        tolerance = self.tolerance or (1e-8 if flat.dtype == jnp.float64 else 2e-4)
-        value = functional(state)
+    def _minimise(self, problem: Problem) -> Movement:
+        state = problem.state
+        if is_ensemble(state) and _separable(problem):
+            energy, ground = problem.functional.energy, problem.geometry.ground
 
-        def land(c: Any) -> Any:
-            return geometry.retract(state, tree.scale(-step, geometry.sharp(state, unravel(c))))
+            def one(x: Any, c: Any) -> Any:
+                return tuple(
+                    covector.minimise(
+                        problem._replace(functional=energy, geometry=ground, state=x, covector=c)
+                    )
+                )
 
-        def increase(c: Any, _: Any = None) -> Any:
-            cost = 0.5 * step * geometry.norm_sq(state, unravel(c))
-            return functional(land(c)) - value + cost
+            start = state.potential_gradient(problem.covector)
+            moved, drop, residual = state.vmap(one)(points(state), start)
+            new = type(state)(moved, state.log_weights, state.axis)
+            return Movement(new, jnp.max(drop), jnp.max(residual))
+        kind = self.solver(problem.geometry, state)
+        if kind == "mirror":
+            return mirror.minimise(problem)
+        if kind == "bures":
+            return bures.minimise(problem)
+        if kind == "quantile":
+            return line.minimise(problem)[0]
+        if kind in ("back-and-forth", "entropic"):
+            return plane.minimise(problem, kind)
+        return covector.minimise(problem)
 
-        def mismatch(c: Any, _: Any = None) -> Any:
-            # d(increase)/dc = step K (c - dF(x+)) on a flat space; autodiff knows the curved ones.
-            return jax.grad(increase)(c) / step
-
-        dense = flat.size <= DENSE
-        kind = optx.BFGS if dense else optx.LBFGS
-        best = optx.minimise(
-            increase,
-            kind(rtol=tolerance, atol=0.1 * tolerance),
-            flat,
-            max_steps=self.max_iterations,
-            throw=False,
-        ).value
-        scale = 1.0 + jnp.linalg.norm(ravel_pytree(geometry.sharp(state, start))[0])
-        if dense and not geometry.curved:
-            root = optx.root_find(
-                mismatch,
-                optx.Newton(rtol=0.1 * tolerance, atol=0.1 * tolerance),
-                best,
-                max_steps=8,
-                throw=False,
-            ).value
-            better = jnp.linalg.norm(mismatch(root)) < jnp.linalg.norm(mismatch(best))
-            lower = increase(root) <= increase(best) + tolerance * scale
-            best = jnp.where(better & lower, root, best)
-        residual = jnp.linalg.norm(mismatch(best)) / (tolerance * scale)
-        return land(best), increase(best), residual
+    def solver(self, geometry: Any, state: Any) -> str:
+        """The inner solver that `method` means for a geometry and a state."""
+        if self.method != "auto":
+            return self.method
+        base = _base(geometry)
+        if isinstance(base, FisherRao) and isinstance(state, (Density, Categorical, Gaussian)):
+            return "mirror"
+        if isinstance(base, Wasserstein) and isinstance(state, Gaussian):
+            return "covector" if isinstance(state.scale, LowRank) else "bures"
+        if isinstance(base, Wasserstein) and isinstance(state, Density):
+            return "quantile" if state.grid.dimension == 1 else "back-and-forth"
+        return "covector"
 
     def check(self, flow, state):
         part = flow.parts[0]
@@ -116,16 +136,57 @@ class MinimizingMovement(AbstractScheme):
             raise ArgumentError(
                 "geometry", part.geometry.name, "a conservative part has no minimizing movement"
             )
+        if not is_measure(state):
+            return
+        kind = self.solver(part.geometry, state)
+        base = _base(part.geometry)
+        if kind in ("bures", "quantile", "back-and-forth", "entropic"):
+            _check_jko(kind, part.geometry, base, state)
+        elif kind == "mirror":
+            if not isinstance(base, FisherRao):
+                raise ArgumentError("method", "mirror", "the KL-proximal step is FisherRao()'s")
+            if isinstance(state, Gaussian) and isinstance(state.scale, LowRank):
+                raise ArgumentError("state", "a low-rank Gaussian", "a full or diagonal scale")
+        elif not is_ensemble(state) and len(part.geometry.terms) > 1:
+            raise ArgumentError(
+                "geometry", part.geometry.name, "one cost at a time: Composition(...) for sums"
+            )
+        if self.order == 2 and kind not in ("bures", "quantile"):
+            raise ArgumentError("order", 2, "JKO on a line or on a Gaussian; elsewhere order 1")
+
+    @property
+    def starting_order(self):
+        return 1
 
     @property
     def monotone(self):
-        return True
+        return self.order == 1
 
 
-def _separable(part: Any, state: Any) -> bool:
+def _check_jko(kind: str, geometry: Any, base: Any, state: Any) -> None:
+    if not isinstance(base, Wasserstein):
+        raise ArgumentError("geometry", geometry.name, f"{kind} is a JKO step: Wasserstein()")
+    ground = _base(base.ground)
+    if not ground.constant or type(ground).__name__ != "Euclidean":
+        raise ArgumentError("ground", base.ground.name, "JKO steps know the Euclidean ground")
+    wanted = Gaussian if kind == "bures" else Density
+    if not isinstance(state, wanted):
+        raise ArgumentError("method", kind, f"it moves a {wanted.__name__}")
+    if isinstance(state, Density):
+        if kind == "quantile" and state.grid.dimension != 1:
+            raise ArgumentError("method", kind, "quantiles live on a line: back-and-forth")
+        if any(state.grid.periodic):
+            raise ArgumentError("grid", "a periodic axis", "JKO steps know reflecting walls")
+
+
+def _base(geometry: Any) -> Any:
+    while hasattr(geometry, "factor"):
+        geometry = geometry.part
+    return geometry
+
+
+def _separable(problem: Problem) -> bool:
     """Whether every particle minimises by itself."""
-    return (
-        is_ensemble(state)
-        and isinstance(part.functional, ExpectedEnergy)
-        and isinstance(part.geometry, Wasserstein)
+    return isinstance(problem.functional, ExpectedEnergy) and isinstance(
+        problem.geometry, Wasserstein
     )

@@ -1,0 +1,40 @@
+"""What every inner solver of a minimizing movement takes and gives back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float
+
+from ... import tree
+
+
+class Movement(NamedTuple):
+    """The end of one step x+ = argmin F(x) + cost(x, x_k)/step.
+
+    `increase`: F(x+) + cost/step - F(x_k), which De Giorgi's inequality wants at most zero;
+    `residual`: of the optimality condition, in units of its tolerance. `dissipated`: F lowered
+    along the step by the solver's own mobility; None for the trapezoid of the flow's rates.
+    """
+
+    state: Any
+    increase: Float[Array, ""]
+    residual: Float[Array, ""]
+    dissipated: Float[Array, ""] | None = None
+
+
+class Problem(NamedTuple):
+    """One step from `state`: the functional, the geometry, the step and how well to solve."""
+
+    functional: Any
+    geometry: Any
+    state: Any
+    covector: Any
+    step: Any
+    tolerance: float | None
+    max_iterations: int
+
+    def accuracy(self) -> float:
+        """The tolerance, by default 1e-8 in float64 and 2e-4 in float32."""
+        double = tree.dtype(self.state).itemsize == 8
+        return self.tolerance or (1e-8 if double else 2e-4)
