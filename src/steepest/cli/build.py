@@ -15,6 +15,8 @@ from ..flow import Flow
 from ..problems import Problem
 from ..schemes import AbstractScheme
 from ..states import Particles, Phase
+from .ingredients import LAW_FUNCTIONALS, LAW_STATES, Context
+from .ingredients.law import on_arrays
 from .spec import Spec
 
 MOST_BYTES = 4 * 2**30
@@ -39,8 +41,7 @@ class Job:
 def build(spec: Spec, allow_code: bool = False) -> Job:
     """Every table builds its part. Raises SteepestError for what does not fit together."""
     context = spec.context(allow_code)
-    problem = spec.functional.build(context)
-    _try_energy(spec, problem)
+    problem = _problem(spec, context)
     parts = []
     for table in spec.geometry:
         part = table.build(context)
@@ -52,10 +53,33 @@ def build(spec: Spec, allow_code: bool = False) -> Job:
     for part in [table.build() for table in spec.noise]:
         noise = part if noise is None else noise + part
     flow = Flow(problem.functional, geometry, noise)
-    _check_memory(spec, problem, flow)
+    if spec.state.kind in LAW_STATES:
+        kinetic = geometry.kinetic
+        state = spec.state.build_law(context, kinetic)
+        law = flow.lift()
+        _check_memory(spec, state, law)
+        return Job(problem, law, spec.scheme.build(), state, jax.random.key(spec.run.seed))
+    _check_memory(spec, problem.start, flow)
     key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
     state = initial_state(spec, problem, flow, key_state)
     return Job(problem, flow, spec.scheme.build(), state, key_run)
+
+
+def _problem(spec: Spec, context: Context) -> Problem:
+    """The functional with where to start; of a law, on arrays of coordinates."""
+    first = spec.functional[0]
+    if first.kind in LAW_FUNCTIONALS:
+        total = None
+        for table in spec.functional:
+            part = table.build_law(context)
+            part = part if table.factor == 1 else table.factor * part
+            total = part if total is None else total + part
+        return Problem(total, ())
+    problem = first.build(context)
+    _try_energy(spec, problem)
+    if spec.state.kind in LAW_STATES:
+        return Problem(on_arrays(problem), (), notes=problem.notes)
+    return problem
 
 
 def initial_state(spec: Spec, problem: Problem, flow: Flow, key: Any) -> Any:
@@ -101,7 +125,8 @@ def _move(geometry: Any, point: Any, white: Any) -> Any:
 
 def _try_energy(spec: Spec, problem: Problem) -> None:
     """Evaluate an imported energy once, so that a mistake in it is told as such."""
-    if spec.functional.kind != "imported":
+    table = spec.functional[0]
+    if table.kind != "imported":
         return
     try:
         jax.value_and_grad(problem.functional)(problem.start)
@@ -110,18 +135,18 @@ def _try_energy(spec: Spec, problem: Problem) -> None:
     except Exception as error:
         raise ArgumentError(
             "functional.energy",
-            repr(spec.functional.energy),
+            repr(table.energy),
             f"at the initial parameters it raised {type(error).__name__}: {error}",
         ) from error
 
 
-def _check_memory(spec: Spec, problem: Problem, flow: Flow) -> None:
+def _check_memory(spec: Spec, start: Any, flow: Flow) -> None:
     """Refuse a run whose saves cannot be kept."""
     steps = spec.run.steps or 0
     if spec.run.time is not None and hasattr(spec.scheme, "step"):
         steps = int(spec.run.time / spec.scheme.step)
-    one = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.start)) * spec.state.chains
-    one *= 2 if flow.geometry.kinetic else 1
+    one = sum(leaf.nbytes for leaf in jax.tree.leaves(start)) * spec.state.chains
+    one *= 2 if flow.geometry.kinetic and not flow.geometry.on_measures else 1
     total = one * (steps // spec.run.save_every + 1)
     if total > MOST_BYTES:
         raise ArgumentError(

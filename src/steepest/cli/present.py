@@ -15,9 +15,12 @@ from jax.flatten_util import ravel_pytree
 from .. import figures
 from ..report import Picture, Record, diagnostics, ledger_csv, paint, render
 from ..report.page import number
-from . import folder
+from ..states.points import is_law
+from . import folder, laws
 from .build import Job
 from .execute import Outcome
+from .ingredients import LAW_STATES
+from .shared import balanced, check_rows, columns_of, ledger_pictures
 from .spec import Spec
 
 GRID = 140
@@ -26,21 +29,13 @@ GRID = 140
 def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
     """Everything that the report says."""
     trajectory, audit = outcome.trajectory, outcome.audit
+    if spec.state.kind in LAW_STATES:
+        return laws.record(spec, job, outcome, resolved, provenance)
     names, draws = diagnostics.flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
     summary = diagnostics.summarise(names, draws) if _samples(job) else []
     said = diagnostics.warn(summary)
     if trajectory.interrupted:
         said.append("the run was interrupted: this is what was done until then")
-    checks = [
-        {
-            "name": check.name,
-            "residual": check.residual,
-            "tolerance": check.tolerance,
-            "verdict": check.verdict,
-            "why": check.why,
-        }
-        for check in audit.checks
-    ]
     return Record(
         title=Path(spec.name).stem,
         passed=audit.passed,
@@ -49,9 +44,9 @@ def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: An
         notes=job.problem.notes,
         warnings=tuple(said),
         row=job.row,
-        checks=tuple(checks),
+        checks=check_rows(audit),
         summary=tuple(summary),
-        ledger=_columns(trajectory),
+        ledger=columns_of(trajectory),
         pictures=tuple(_pictures(job, outcome, names, draws, summary)),
         spec=resolved,
         provenance=provenance,
@@ -62,12 +57,10 @@ def write(place: Path, record: Record, job: Job, outcome: Outcome) -> None:
     """The files of the run folder."""
     (place / "spec.toml").write_text(record.spec, encoding="utf-8")
     (place / "ledger.csv").write_text(ledger_csv(record.ledger), encoding="utf-8")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ArviZ announces its next version on import
-        dims = {name: list(axes) for name, axes in job.problem.dims.items()}
-        coords = {name: list(labels) for name, labels in job.problem.coords.items()}
-        data = outcome.trajectory.to_arviz(coords=coords, dims=dims)
-        data.to_netcdf(str(place / "samples.nc"), engine="h5netcdf")
+    if is_law(outcome.trajectory.states):
+        laws.write_states(place, outcome.trajectory)
+    else:
+        _write_samples(place, job, outcome)
     images = paint(record)
     for name, (light, _) in images.items():
         (place / f"{name}.png").write_bytes(light)
@@ -75,16 +68,20 @@ def write(place: Path, record: Record, job: Job, outcome: Outcome) -> None:
     folder.write_mark(place, record.as_json())
 
 
+def _write_samples(place: Path, job: Job, outcome: Outcome) -> None:
+    """samples.nc, an ArviZ InferenceData."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ announces its next version on import
+        dims = {name: list(axes) for name, axes in job.problem.dims.items()}
+        coords = {name: list(labels) for name, labels in job.problem.coords.items()}
+        data = outcome.trajectory.to_arviz(coords=coords, dims=dims)
+        data.to_netcdf(str(place / "samples.nc"), engine="h5netcdf")
+
+
 def _samples(job: Job) -> bool:
     """Whether the run draws from a law: a bath at a fixed temperature."""
     thermal = job.flow.thermal
     return thermal is not None and not callable(thermal.temperature)
-
-
-def _balanced(outcome: Outcome) -> bool:
-    """Whether the audit could judge the balance of the ledger."""
-    names = ("balance", "heat balance", "energy-dissipation balance", "energy conservation")
-    return any(c.name in names and c.passed is not None for c in outcome.audit.checks)
 
 
 def _facts(
@@ -102,7 +99,7 @@ def _facts(
     else:
         yield "functional at the start", number(float(ledger.functional[0]))
         yield "at the end", number(float(ledger.functional[-1]))
-        if _balanced(outcome):
+        if balanced(outcome):
             yield "largest gap in the balance", number(float(np.abs(ledger.closure).max()))
     yield "steps", f"{(len(trajectory) - 1) * trajectory.save_every:,}"
     yield "seconds", f"{sum(outcome.seconds.values()):.1f}"
@@ -136,7 +133,7 @@ def _pictures(
             "Every parameter over time; those that moved most are named.",
             lambda theme: figures.paths_figure(times, names, draws[0], theme=theme),
         )
-    yield from _ledger_pictures(outcome)
+    yield from ledger_pictures(outcome)
     if "free energy descent" in outcome.audit and (
         outcome.audit["free energy descent"].passed is not None
     ):
@@ -164,34 +161,6 @@ def _pictures(
             else "The chain should look the same all along.",
             lambda theme: figures.traces_figure(names, draws, ess, theme=theme),
         )
-
-
-def _ledger_pictures(outcome: Outcome) -> Iterator[Picture]:
-    ledger, warmup = _columns(outcome.trajectory), None
-    if outcome.warmup is not None:
-        warmup = _columns(outcome.warmup)
-    first, last = ledger["functional"][0], ledger["functional"][-1]
-    yield Picture(
-        "functional",
-        f"The functional over time, from {first:.4g} to {last:.4g}.",
-        "The functional over time"
-        + (", two standard errors over the chains" if ledger["functional_error"].any() else "")
-        + (", after a warm-up in grey." if warmup else "."),
-        lambda theme: figures.functional_figure(ledger, warmup, theme=theme),
-    )
-    if not _balanced(outcome):
-        return
-    yield Picture(
-        "balance",
-        "What the functional lost and what was dissipated; "
-        f"the largest gap is {np.abs(ledger['closure']).max():.2g}.",
-        "Accumulated at every step, both must be the same; the gap is the scheme's error.",
-        lambda theme: figures.balance_figure(ledger, theme=theme),
-    )
-
-
-def _columns(trajectory: Any) -> dict[str, np.ndarray]:
-    return {name: np.asarray(c, float) for name, c in trajectory.ledger.columns().items()}
 
 
 def _plane(job: Job, names: list[str], draws: np.ndarray) -> Picture:

@@ -39,7 +39,7 @@ def provenance(
         ("python", platform.python_version()),
         ("system", platform.platform()),
     ]
-    data = getattr(spec.functional, "data", None)
+    data = getattr(spec.functional[0], "data", None)
     if data is not None:
         with open(spec.folder / data, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -50,13 +50,17 @@ def provenance(
 def resolved(spec: Spec, place: Path) -> str:
     """The resolved spec as it stands in the folder `place`: its paths are relative to that."""
     tables = spec.tables()
-    geometry = tables["geometry"]
-    for table in [tables["functional"], *(geometry if isinstance(geometry, list) else [geometry])]:
-        _move(table, spec.folder, place)
+    for section in ("functional", "geometry"):
+        given = tables[section]
+        for table in given if isinstance(given, list) else [given]:
+            _move(table, spec.folder, place)
+            _move(table.get("energy"), spec.folder, place)
     return to_toml(tables)
 
 
-def _move(table: dict[str, Any], folder: Path, place: Path) -> None:
+def _move(table: Any, folder: Path, place: Path) -> None:
+    if not isinstance(table, dict):
+        return
     for key in ("data", "folder"):
         if key in table and not os.path.isabs(table[key]):
             table[key] = os.path.relpath(folder / table[key], place)

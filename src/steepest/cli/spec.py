@@ -2,8 +2,9 @@
 
     [state]  [functional]  [geometry]  [noise]  [scheme]  [run]
 
-`[[geometry]]` and `[[noise]]` may be lists of tables, which are added. A spec is data: reading one
-executes nothing. Errors name the key, what was given and what is allowed, all of them at once.
+`[[geometry]]`, `[[noise]]` and the `[[functional]]` of a law may be lists, which are added. A spec
+is data: reading one executes nothing. Errors name the key, what was given and what is allowed, all
+of them at once.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from .ingredients import Context, Run, Section
 
 MAX_BYTES = 2**20
 KINDS = {
-    "state": ingredients.STATES,
-    "functional": ingredients.FUNCTIONALS,
+    "state": ingredients.STATES | ingredients.LAW_STATES,
+    "functional": ingredients.FUNCTIONALS | ingredients.LAW_FUNCTIONALS,
     "geometry": ingredients.GEOMETRIES,
     "noise": ingredients.NOISES,
     "scheme": ingredients.SCHEMES,
 }
 SECTIONS = (*KINDS, "run")
-LISTS = ("geometry", "noise")
+LISTS = ("functional", "geometry", "noise")
 
 
 class SpecError(SteepestError, ValueError):
@@ -43,7 +44,7 @@ class Spec:
     """A validated spec. `folder` is what paths inside it are relative to."""
 
     state: Any
-    functional: Any
+    functional: tuple[Any, ...]
     geometry: tuple[Any, ...]
     noise: tuple[Any, ...]
     scheme: Any
@@ -100,7 +101,7 @@ def parse_spec(tables: dict[str, Any], folder: str | Path = ".", name: str = "sp
             )
         elif section in LISTS:
             one = None
-            if given is not None or section == "geometry":
+            if given is not None or section in ("functional", "geometry"):
                 one = _section(section, given, section, mistakes)
             values[section] = () if one is None else (one,)
         else:
@@ -251,6 +252,20 @@ def _together(values: dict[str, Any]) -> list[str]:
         )
     if adaptive and run.warmup:
         found.append("run.warmup: got a warm-up; runge-kutta counts no steps, set warmup = 0")
+    functionals = [part.kind for part in values["functional"]]
+    of_law = [kind for kind in functionals if kind in ingredients.LAW_FUNCTIONALS]
+    law = values["state"].kind in ingredients.LAW_STATES
+    if len(functionals) > 1 and len(of_law) < len(functionals):
+        found.append(
+            "functional: a list adds functionals of a law, e.g. free-energy; others stand alone"
+        )
+    if of_law and not law:
+        found.append(
+            f"state.kind: got '{values['state'].kind}'; {of_law[0]} needs a law: "
+            f"{', '.join(ingredients.LAW_STATES)}"
+        )
+    if law and run.warmup:
+        found.append("run.warmup: got a warm-up; a law has none, set warmup = 0")
     kinds = [part.kind for part in values["noise"]]
     if "none" in kinds and len(kinds) > 1:
         found.append("noise: 'none' stands alone")

@@ -6,6 +6,9 @@
 from .draws import estimates_figure as estimates_figure
 from .draws import mixing_figure as mixing_figure
 from .draws import traces_figure as traces_figure
+from .law import bars_figure as bars_figure
+from .law import frame_figure as frame_figure
+from .law import law_figure as law_figure
 from .ledger import balance_figure as balance_figure
 from .ledger import free_energy_figure as free_energy_figure
 from .ledger import functional_figure as functional_figure

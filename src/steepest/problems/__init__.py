@@ -1,12 +1,13 @@
 """Named problems: a functional with a point to start from and names for its coordinates.
 
-Landscapes in closed form (`quadratic`, `double_well`, `rosenbrock`), regressions on a CSV file
-(`bayesian_logistic_regression`, `linear_regression`, `softmax_regression`) and the user's own
-energies (`imported_energy`). `read_table` reads the files.
+Landscapes in closed form (`quadratic`, `double_well`, `rosenbrock`, `gaussian_mixture`),
+regressions on a CSV file (`bayesian_logistic_regression`, `linear_regression`,
+`softmax_regression`) and the user's own energies (`imported_energy`). `read_table` reads the files.
 """
 
 from .imported import imported_energy as imported_energy
 from .landscapes import double_well as double_well
+from .landscapes import gaussian_mixture as gaussian_mixture
 from .landscapes import quadratic as quadratic
 from .landscapes import rosenbrock as rosenbrock
 from .problem import Problem as Problem

@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
@@ -71,6 +72,38 @@ def rosenbrock(dimension: int = 2, valley: float = 100.0, *, dtype: Any = jnp.fl
         raise ArgumentError("dimension", dimension, "an integer >= 2")
     start = jnp.where(jnp.arange(dimension) % 2 == 0, -1.2, 1.0).astype(dtype)
     return _problem(Energy(Rosenbrock(jnp.asarray(valley, dtype))), start)
+
+
+class Mixture(eqx.Module):
+    """E(x) = -log sum_k weight_k N(x; mean_k, deviation^2)."""
+
+    log_weights: Float[Array, " k"]
+    means: Float[Array, "k d"]
+    deviation: Float[Array, ""]
+
+    def __call__(self, theta: Any) -> Float[Array, ""]:
+        square = jnp.sum(((theta["x"] - self.means) / self.deviation) ** 2, axis=-1)
+        size = self.means.shape[1] * jnp.log(self.deviation * jnp.sqrt(2.0 * jnp.pi))
+        return size - logsumexp(self.log_weights - 0.5 * square)
+
+
+def gaussian_mixture(
+    means: Sequence[Sequence[float]],
+    deviation: float = 1.0,
+    weights: Sequence[float] | None = None,
+    *,
+    dtype: Any = jnp.float32,
+) -> Problem:
+    """-log density of a mixture of isotropic Gaussians, from the mean of the means."""
+    if not means or len({len(mean) for mean in means}) != 1 or not means[0]:
+        raise ArgumentError("means", means, "a list of points of one dimension")
+    shares = [1.0] * len(means) if weights is None else list(weights)
+    if len(shares) != len(means) or min(shares) <= 0:
+        raise ArgumentError("weights", shares, f"{len(means)} positive numbers")
+    log_weights = jnp.log(jnp.asarray(shares, dtype) / sum(shares))
+    centres = jnp.asarray(means, dtype)
+    energy = Energy(Mixture(log_weights, centres, jnp.asarray(deviation, dtype)))
+    return _problem(energy, jnp.mean(centres, axis=0))
 
 
 def _problem(energy: Energy, start: Float[Array, " d"]) -> Problem:

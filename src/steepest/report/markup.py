@@ -6,7 +6,7 @@ import html
 import re
 from typing import Any
 
-VOID = frozenset({"img", "meta", "br", "hr", "source", "link"})
+VOID = frozenset({"img", "input", "meta", "br", "hr", "source", "link"})
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 

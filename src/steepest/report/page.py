@@ -12,7 +12,7 @@ from ..figures.theme import DARK, LIGHT, Theme
 from .diagnostics import LABELS
 from .markup import Markup, tag
 from .record import Picture, Record
-from .style import CSS
+from .style import CSS, MOST_FRAMES
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MOST_EMBEDDED = 4 * 2**20
@@ -21,7 +21,7 @@ GLYPHS = {"passed": "✓", "FAILED": "✗", "not judged": "–"}
 
 def paint(record: Record) -> dict[str, tuple[bytes, bytes]]:
     """Every picture as PNG, light and dark."""
-    return {p.name: (png(p, LIGHT), png(p, DARK)) for p in record.pictures}
+    return {p.name: (png(p, LIGHT), png(p, DARK)) for p in (*record.pictures, *record.frames)}
 
 
 def render(record: Record, images: dict[str, tuple[bytes, bytes]]) -> str:
@@ -39,6 +39,7 @@ def render(record: Record, images: dict[str, tuple[bytes, bytes]]) -> str:
         "main",
         _verdict(record),
         _warnings(record),
+        _frames(record, images),
         _pictures(record, images),
         _section("Audit", "audit", _audit(record)),
         _section("Structure card", "card", _card(record)),
@@ -84,15 +85,39 @@ def _warnings(record: Record) -> Markup | None:
 def _pictures(record: Record, images: dict[str, tuple[bytes, bytes]]) -> Markup:
     figures = []
     for picture in record.pictures:
-        light, dark = (
-            "data:image/png;base64," + base64.b64encode(data).decode()
-            for data in images[picture.name]
-        )
-        night = tag("source", srcset=dark, media="(prefers-color-scheme: dark)")
-        shown = tag("picture", night, tag("img", src=light, alt=picture.alt))
+        shown = _shown(picture, images)
         caption = tag("figcaption", picture.caption)
         figures.append(tag("figure", shown, caption, class_="wide" if picture.wide else None))
     return tag("div", *figures, class_="figures")
+
+
+def _shown(picture: Picture, images: dict[str, tuple[bytes, bytes]]) -> Markup:
+    light, dark = (
+        "data:image/png;base64," + base64.b64encode(data).decode() for data in images[picture.name]
+    )
+    night = tag("source", srcset=dark, media="(prefers-color-scheme: dark)")
+    return tag("picture", night, tag("img", src=light, alt=picture.alt))
+
+
+def _frames(record: Record, images: dict[str, tuple[bytes, bytes]]) -> Markup | None:
+    """The state at successive times: radio buttons choose (arrow keys too), without any script."""
+    if not record.frames:
+        return None
+    buttons, shown = [], []
+    for k, picture in enumerate(record.frames[:MOST_FRAMES]):
+        buttons.append(tag("input", type="radio", name_="frame", id=f"frame-{k}", checked=k == 0))
+        shown.append(tag("div", _shown(picture, images), class_="frame"))
+    labels = [
+        tag("label", picture.caption, for_=f"frame-{k}")
+        for k, picture in enumerate(record.frames[:MOST_FRAMES])
+    ]
+    strip = tag("div", tag("span", "time", class_="small"), *labels, class_="strip")
+    return tag(
+        "section",
+        tag("h2", "The law, moving"),
+        tag("div", *buttons, tag("div", *shown, class_="film"), strip, class_="player"),
+        id="law",
+    )
 
 
 def png(picture: Picture, theme: Theme = LIGHT, dpi: int = 150) -> bytes:

@@ -29,7 +29,8 @@ class Record:
     `verdict`: "audit passed" or "audit failed". `facts`: (label, value) for the head of the page.
     `row`: the flow in words. `checks`: name, residual, tolerance, verdict, why. `summary`: a row
     for each parameter. `ledger`: columns of equal length. `spec`: the resolved spec as TOML.
-    `provenance`: (label, value).
+    `provenance`: (label, value). `frames`: pictures of the state at successive times, captioned by
+    those times.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Record:
     pictures: tuple[Picture, ...]
     spec: str
     provenance: tuple[tuple[str, str], ...]
+    frames: tuple[Picture, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """What is not an array or a picture, for run.json."""

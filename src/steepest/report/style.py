@@ -6,6 +6,8 @@ import dataclasses
 
 from ..figures.theme import DARK, LIGHT, Theme
 
+MOST_FRAMES = 16
+
 
 def _variables(theme: Theme) -> str:
     pairs = dataclasses.asdict(theme).items()
@@ -63,6 +65,14 @@ details + details, .scroll + details { margin-top: 1rem; }
 a { color: var(--first); }
 a:focus-visible, summary:focus-visible, .scroll:focus-visible {
   outline: 2px solid var(--first); outline-offset: 2px; }
+.player > input { position: absolute; opacity: 0; }
+.film .frame { display: none; } .film img { display: block; max-width: 100%; margin: 0 auto; }
+.strip { display: flex; flex-wrap: wrap; gap: .3rem; align-items: center; justify-content: center;
+  margin-top: .8rem; }
+.strip label { padding: .12rem .6rem; border: 1px solid var(--line); border-radius: 999px;
+  font-size: .85rem; font-variant-numeric: tabular-nums; cursor: pointer; }
+.strip label:hover { border-color: var(--first); }
+@media print { .film .frame { display: block; } .strip { display: none; } }
 @media (max-width: 40rem) {
   main { padding: 1.4rem .8rem 3rem; }
   section, figure { padding: 1rem .9rem; }
@@ -70,4 +80,13 @@ a:focus-visible, summary:focus-visible, .scroll:focus-visible {
 }
 @media print { section, figure { break-inside: avoid; } }
 """
+    + "\n".join(
+        f"#frame-{k}:checked ~ .film > :nth-child({k + 1}) {{ display: block; }}\n"
+        f"#frame-{k}:checked ~ .strip [for=frame-{k}] "
+        "{ background: var(--first); border-color: var(--first); color: var(--card); }\n"
+        f"#frame-{k}:focus-visible ~ .strip [for=frame-{k}] "
+        "{ outline: 2px solid var(--second); outline-offset: 2px; }"
+        for k in range(MOST_FRAMES)
+    )
+    + "\n"
 )

@@ -28,6 +28,11 @@ def is_measure(state: Any) -> bool:
     return hasattr(state, "reweight")
 
 
+def is_law(state: Any) -> bool:
+    """Whether the state is a law that is known as a whole, not by points."""
+    return is_measure(state) and not is_ensemble(state)
+
+
 def points(state: Any) -> Any:
     """The point, or the points with their leading axis."""
     return state.positions if isinstance(state, Particles) else state

@@ -47,6 +47,17 @@ class Rosenbrock(_Landscape):
     valley: float = Field(100.0, gt=0, description="the steepness of the walls, a number > 0")
 
 
+class GaussianMixture(_Landscape):
+    """-log of a mixture of Gaussians with one deviation."""
+
+    kind: Literal["gaussian-mixture"]
+    means: list[list[float]] = Field(
+        min_length=1, max_length=10_000, description="a list of points, one for each component"
+    )
+    deviation: float = Field(1.0, gt=0, description="of each component, a number > 0")
+    weights: list[float] | None = Field(None, description="a list of positive numbers")
+
+
 class _Regression(Section):
     data: str = Field(min_length=1, description="a CSV file, relative to the spec's folder")
     target: str = Field(description="the name of the column to predict")
@@ -128,5 +139,6 @@ FUNCTIONALS = registry(
     DoubleWell,
     Rosenbrock,
     Quadratic,
+    GaussianMixture,
     Imported,
 )

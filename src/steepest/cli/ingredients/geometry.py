@@ -58,6 +58,18 @@ class Hyperbolic(_Plain):
     kind: Literal["hyperbolic"]
 
 
+class Wasserstein(_Plain):
+    """Of a law: mass moves. Implied where a law meets a geometry of parameters."""
+
+    kind: Literal["wasserstein"]
+
+
+class FisherRao(_Plain):
+    """Of a law: mass appears and disappears."""
+
+    kind: Literal["fisher-rao"]
+
+
 class Friction(_Geometry):
     """Friction on the momentum; add it to symplectic."""
 
@@ -118,4 +130,6 @@ GEOMETRIES = registry(
     Stiefel,
     SymmetricPositiveDefinite,
     Hyperbolic,
+    Wasserstein,
+    FisherRao,
 )

@@ -67,12 +67,60 @@ class MinimizingMovement(_Stepping):
 
     kind: Literal["minimizing-movement"]
     tolerance: float | None = Field(None, gt=0, description="of the inner problem, a number > 0")
+    method: Literal["auto", "covector", "bures", "quantile", "back-and-forth", "mirror"] = Field(
+        "auto", description="'auto', 'covector', 'bures', 'quantile', 'back-and-forth' or 'mirror'"
+    )
+    order: Literal[1, 2] = Field(1, description="1, or 2 on a line and on a Gaussian")
 
     def build(self) -> Any:
-        """MinimizingMovement(step, tolerance)."""
+        """MinimizingMovement(step, tolerance, method=..., order=...)."""
         from ...schemes import MinimizingMovement
 
-        return MinimizingMovement(self.step, tolerance=self.tolerance)
+        return MinimizingMovement(
+            self.step, tolerance=self.tolerance, method=self.method, order=self.order
+        )
+
+
+class FiniteVolume(_Stepping):
+    """Implicit finite volumes, for a density."""
+
+    kind: Literal["finite-volume"]
+    order: Literal[1, 2] = Field(1, description="1 or 2")
+
+    def build(self) -> Any:
+        """FiniteVolume(step, order)."""
+        from ...schemes import FiniteVolume
+
+        return FiniteVolume(self.step, self.order)
+
+
+class Exponential(_NamedScheme):
+    """The exact flow of a density (linear) or under fisher-rao."""
+
+    kind: Literal["exponential"]
+
+
+class Strang(_Stepping):
+    """Each term of the geometry by its own scheme, in symmetric turns."""
+
+    kind: Literal["strang"]
+    schemes: list[Literal["finite-volume", "exponential", "minimizing-movement"]] = Field(
+        min_length=2,
+        max_length=4,
+        description="a list of 'finite-volume', 'exponential', 'minimizing-movement', one for each "
+        "geometry",
+    )
+
+    def build(self) -> Any:
+        """Composition(...), finite volumes of order 2."""
+        from ... import schemes
+
+        made = {
+            "finite-volume": lambda: schemes.FiniteVolume(self.step, 2),
+            "exponential": lambda: schemes.Exponential(self.step),
+            "minimizing-movement": lambda: schemes.MinimizingMovement(self.step),
+        }
+        return schemes.Composition(*[made[name]() for name in self.schemes])
 
 
 class Metropolis(_Stepping):
@@ -89,4 +137,15 @@ class Metropolis(_Stepping):
         return schemes.Metropolis(inner(self.step))
 
 
-SCHEMES = registry(Euler, RungeKutta, Leapfrog, BAOAB, OBABO, MinimizingMovement, Metropolis)
+SCHEMES = registry(
+    Euler,
+    RungeKutta,
+    Leapfrog,
+    BAOAB,
+    OBABO,
+    MinimizingMovement,
+    Metropolis,
+    FiniteVolume,
+    Exponential,
+    Strang,
+)

@@ -5,8 +5,8 @@ and P+ the precision at the end of the step. With B = 1 + step H it gives m+ + s
 
     B S+ B - 2 step T B + step^2 T^2 S+^{-1} = S_k,
 
-whose solution is S+ = B^{-1/2} X B^{-1/2}, where X has the eigenvectors of C = B^{-1/2} S_k B^{-1/2}
-and the eigenvalues x = a + (a^2 - step^2 T^2)^(1/2), a = step T + c/2: a closed form where V is
+whose solution is S+ = B^{-1/2} X B^{-1/2}: X has the eigenvectors of C = B^{-1/2} S_k B^{-1/2} and
+the eigenvalues x = a + (a^2 - step^2 T^2)^(1/2), a = step T + c/2: a closed form where V is
 quadratic, whether or not anything commutes; else a fixed point in (g, H).
 Sources: Wibisono, COLT 2018 (the commuting case); Diao et al., ICML 2023 (forward-backward).
 """

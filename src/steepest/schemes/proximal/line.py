@@ -34,6 +34,10 @@ BARRIER = 1e-10
 """Temperature that keeps values positive where F has no entropy, relative to the size of psi."""
 
 
+EMPTY = 1e-30
+"""Mass of a cell that has none, where F has no entropy."""
+
+
 def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
     """The step by damped Newton; `previous` = (masses, crossed) of the step before, for order 2.
 
@@ -63,7 +67,9 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
         return total
 
     heat = jnp.asarray(resolved.temperature, state.values.dtype)
-    start = jnp.maximum(state.masses, jnp.finfo(state.values.dtype).tiny * 1e30)
+    # Where F has no entropy cells may be empty: they start from next to nothing.
+    tiny = jnp.finfo(state.values.dtype).tiny
+    start = jnp.maximum(state.masses, jnp.where(heat > 0, 1e10 * tiny, EMPTY))
     start = start / jnp.sum(start)
     barrier = 0.0
     if internal:
@@ -87,9 +93,9 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
         full = jnp.concatenate([walls, crossed, walls])
         return start + full[1:] - full[:-1]
 
-    def equations(crossed: Any, potential: Any) -> tuple[Any, Any, Any, Any]:
+    def equations(crossed: Any, potential: Any, hot: Any = 0.0) -> tuple[Any, Any, Any, Any]:
         masses = masses_at(crossed)
-        psi, bend = _psi(internal, masses / h, warm)
+        psi, bend = _psi(internal, masses / h, warm + hot)
         psi = psi + potential
         gap, slope = shift(crossed)
         force = (psi[:-1] - psi[1:]) / h + gap
@@ -101,7 +107,9 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
 
     def newton(carry: Any) -> Any:
         crossed, potential, _, count = carry
-        force, bend, slope, masses = equations(crossed, potential)
+        # The barrier sinks from a tenth of psi to its last height, as in interior-point methods.
+        hot = jnp.where(barrier > 0, 0.1 * barrier / BARRIER * 0.2**count, 0.0)
+        force, bend, slope, masses = equations(crossed, potential, hot)
         slope = jnp.maximum(slope, 0.0)
         diagonal = (bend[:-1] + bend[1:]) / h**2 + slope
         off = -bend / h**2
@@ -112,21 +120,26 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
         # No cell may lose more than nine tenths of what it has.
         room = jnp.min(jnp.where(change < 0, -0.9 * masses / jnp.minimum(change, -1e-300), jnp.inf))
         length = jnp.minimum(1.0, room)
-        old = size_of(force, masses)
+        downhill = jnp.sum(force * move)
 
-        def worse(carry: Any) -> Any:
+        def beyond(carry: Any) -> Any:
+            # The problem is convex: past its least value along the move the slope is positive.
             length, tries = carry
-            trial = equations(crossed + length * move, potential)
-            # A step cut short by the sign of a mass may raise the mismatch of other cells.
-            return (size_of(trial[0], trial[3]) > 2.0 * old + tolerance) & (tries < 30)
+            trial = equations(crossed + length * move, potential, hot)
+            return (jnp.sum(trial[0] * move) > 0.3 * jnp.abs(downhill)) & (tries < 40)
 
         length, _ = jax.lax.while_loop(
-            worse, lambda c: (0.5 * c[0], c[1] + 1), (length, jnp.asarray(0))
+            beyond, lambda c: (0.5 * c[0], c[1] + 1), (length, jnp.asarray(0))
         )
         crossed = crossed + length * move
         potential = linear(masses_at(crossed) / h) if others else potential
         force, _, _, masses = equations(crossed, potential)
-        return crossed, potential, size_of(force, masses), count + 1
+        # Where a quantile jumps over an empty cell the force is set-valued; the Newton decrement, as
+        # the velocity that the objective still misses, tells that the minimum is reached.
+        decrement = jnp.sqrt(h * jnp.abs(downhill) / clock)
+        decrement = jnp.where((hot <= barrier) & (length == 1.0), decrement, jnp.inf)
+        residual = jnp.minimum(size_of(force, masses), decrement)
+        return crossed, potential, residual, count + 1
 
     first = jnp.zeros(grid.shape[0] - 1, start.dtype)
     potential = linear(start / h)
@@ -142,11 +155,10 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
     new = state.tangent(masses / h)
     cost = 0.5 * wasserstein_squared(masses, start, grid.lower[0], h) / clock
     increase = problem.functional(new) - problem.functional(state) + cost
-    # <-dF, displacement>: at the end of the step by its optimality, (psi_i - psi_{i+1}) = -h gap.
-    dissipated = jnp.sum(h * shift(crossed)[0] * crossed)
-    if previous is not None:
-        begin = -jnp.sum((h * (force - shift(first)[0])) * crossed)
-        dissipated = 0.5 * (begin + dissipated)
+    # -<dF, displacement>, the mean of both ends: by dF itself at the start, at the end by the
+    # velocity of the transport, which there is -grad psi.
+    begin = -jnp.sum((h * (force - shift(first)[0])) * crossed)
+    dissipated = 0.5 * (begin + jnp.sum(h * shift(crossed)[0] * crossed))
     movement = Movement(new, increase, residual / (tolerance * scale), dissipated)
     return movement, (start, crossed)
 

@@ -1,4 +1,4 @@
-"""The KL-proximal step of FisherRao(): argmin F(rho) + KL(rho || rho_k)/step, a mirror step (eq. 62).
+"""The KL-proximal (mirror) step of FisherRao(): argmin F(rho) + KL(rho || rho_k)/step (eq. 62).
 
 With F = <V> + T integral rho log rho + G the minimum is
 
