@@ -9,6 +9,7 @@ import pytest
 
 import steepest as st
 from steepest.geometries import AbstractGeometry, Euclidean
+from steepest.schemes.proximal import Movement
 
 KEY = jax.random.key(7)
 
@@ -189,9 +190,10 @@ def test_de_giorgi_fails_where_the_inner_problem_went_uphill():
     assert dataclasses.replace(run, ledger=worse).audit()["De Giorgi inequality"].passed is False
 
     class Uphill(st.MinimizingMovement):
-        def _minimise(self, functional, geometry, state, start, step):
-            new = state + 0.3
-            return new, functional(new) - functional(state) + 0.5 * 0.09 / step, jnp.array(0.0)
+        def _minimise(self, problem):
+            old, new = problem.functional(problem.state), problem.state + 0.3
+            cost = 0.5 * 0.09 / problem.step
+            return Movement(new, problem.functional(new) - old + cost, jnp.array(0.0))
 
     audit = st.solve(flow, jnp.ones(2), scheme=Uphill(0.1), steps=5).audit()
     assert audit["De Giorgi inequality"].passed is False

@@ -271,3 +271,50 @@ def test_an_empty_folder_may_be_filled_and_a_link_not(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     with pytest.raises(ArgumentError, match="not a folder"):
         folder.check_place(tmp_path / "link")
+
+
+@pytest.mark.parametrize(
+    ("example", "settings"),
+    [
+        ("double_well_fokker_planck", ["run.time=0.4", "state.cells=80"]),
+        ("porous_medium", ["run.time=0.04", "state.cells=80"]),
+        ("wfr_bimodal", ["run.time=0.2", "state.cells=100", "run.save_every=5"]),
+        ("fisher_rao", ["run.time=0.3", "state.cells=[24, 20]"]),
+    ],
+)
+def test_a_law_leaves_its_density_and_a_film(steepest, example, settings):
+    words = [word for setting in settings for word in ("--set", setting)]
+    code, text = steepest("run", EXAMPLES / f"{example}.toml", "--out", "run", *words)
+    assert code == 0, text
+    names = {entry.name for entry in Path("run").iterdir()}
+    files = (FILES - {"samples.nc"}) | {"trajectory.npz", "density.csv", "law.png", "frame_00.png"}
+    assert files <= names
+    text = Path("run/report.html").read_text()
+    assert_offline_and_inert(text, Page(text))
+    assert text.count('type="radio"') >= 3
+    rows = list(csv.reader(Path("run/density.csv").read_text().splitlines()))
+    assert rows[0][-1] == "density" and min(float(row[-1]) for row in rows[1:]) >= 0
+
+
+def test_a_gaussian_from_a_spec_has_a_film_too(steepest, tmp_path):
+    spec = """
+[state]
+kind = "gaussian"
+dimension = 3
+mean = [1.0, 0.0, -1.0]
+[functional]
+kind = "kl"
+energy = { kind = "quadratic", curvatures = [1.0, 4.0, 2.0] }
+[geometry]
+kind = "fisher-rao"
+[scheme]
+kind = "exponential"
+step = 0.25
+[run]
+time = 1.0
+precision = "float64"
+"""
+    (tmp_path / "spec.toml").write_text(spec)
+    code, text = steepest("run", "spec.toml", "--out", "run")
+    assert code == 0, text
+    assert {"trajectory.npz", "law.png"} <= {entry.name for entry in Path("run").iterdir()}

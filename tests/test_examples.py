@@ -7,13 +7,15 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_readmes_example_runs_and_its_audit_passes(capsys):
+def test_the_readmes_examples_run_and_their_audits_pass(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) == 1
+    assert len(blocks) == 2
     namespace = {}
-    exec(compile(blocks[0], "README.md", "exec"), namespace)
-    assert namespace["run"].audit().passed
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+        assert namespace["run"].audit().passed
     assert "audit passed" in capsys.readouterr().out
+    assert namespace["check"].passed
 
 
 def test_the_quickstart_is_the_readmes_example_and_draws_its_picture(tmp_path, capsys):

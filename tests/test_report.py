@@ -23,7 +23,7 @@ QUOTE = '"><img src=x onerror=alert(1)>'
 class Page(HTMLParser):
     """Every element with its attributes, the text, and whether tags are balanced."""
 
-    VOID = frozenset({"img", "meta", "source", "br"})
+    VOID = frozenset({"img", "input", "meta", "source", "br"})
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steepest.cli.build import build
+from steepest.cli.ingredients import LAW_FUNCTIONALS
 from steepest.cli.spec import KINDS, SpecError, parse_spec, read_spec, to_toml
 from steepest.errors import ArgumentError
 
@@ -250,6 +251,12 @@ LEAST = {
         "categorical": ["diagnosis"],
     },
     "imported": {"energy": "mine:energy", "dimension": 2},
+    "gaussian-mixture": {"means": [[0.0], [1.0]]},
+    "free-energy": {"energy": {"kind": "double-well", "dimension": 1}},
+    "kl": {"energy": {"kind": "quadratic"}},
+    "expected-energy": {"energy": {"kind": "rosenbrock"}},
+    "density": {"lower": -2.0, "upper": 2.0, "cells": 20, "deviation": 0.5},
+    "strang": {"schemes": ["finite-volume", "exponential"]},
 }
 
 
@@ -264,11 +271,17 @@ def test_every_kind_builds(tmp_path, section, kind):
         table["step"] = 0.1
     folder = tmp_path if kind == "imported" else ROOT / "examples"
     run = {"time": 1.0} if kind == "runge-kutta" else {"steps": 10}
-    spec = parse_spec(changed(**{section: table}, run=run), folder)
+    tables = changed(**{section: table}, run=run)
+    if kind in LAW_FUNCTIONALS:
+        tables["state"] = {"kind": "gaussian"}
+    spec = parse_spec(tables, folder)
     value = getattr(spec, section)
     part = value[0] if isinstance(value, tuple) else value
     assert part.kind == kind
-    if section in ("functional", "geometry"):
+    if hasattr(part, "build_law"):
+        options = (False,) if section == "state" else ()
+        assert part.build_law(spec.context(allow_code=True), *options) is not None
+    elif section in ("functional", "geometry"):
         assert part.build(spec.context(allow_code=True)) is not None
     elif section != "state":
         assert (part.build() is None) == (kind == "none")
@@ -354,3 +367,25 @@ def test_any_bytes_are_a_spec_or_refused(tmp_path_factory, content):
     path.write_bytes(content)
     with pytest.raises(SpecError):
         read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"functional": {"kind": "negative-entropy"}}, "needs a law"),
+        (
+            {"functional": [{"kind": "quadratic"}, {"kind": "quadratic"}]},
+            "a list adds functionals of a law",
+        ),
+        ({"state": {"kind": "densty"}}, "did you mean density?"),
+        ({"state": {"kind": "density", "lower": 0.0, "upper": 1.0}}, "state.cells: missing"),
+        ({"state": {"kind": "gaussian"}, "run": {"steps": 10, "warmup": 5}}, "a law has none"),
+        (
+            {"state": {"kind": "gaussian"}, "functional": {"kind": "kl", "energy": {"kind": "x"}}},
+            "functional.energy: got",
+        ),
+    ],
+)
+def test_specs_of_laws_say_what_is_wrong(tables, message):
+    with pytest.raises(SpecError, match=re.escape(message)):
+        parse_spec(changed(**tables))

@@ -54,7 +54,10 @@ def equilibrium(functional: Any, geometry: Any, noise: Any) -> Equilibrium:
         return Equilibrium("unknown", "follows the schedule: Gibbs only where that is slow")
     measure = " with respect to the Riemannian volume" if geometry.curved else ""
     density = GibbsLogDensity(functional, temperature)
-    return Equilibrium("gibbs", f"exp(-({functional.name})/T)/Z{measure}", density, temperature)
+    statement = f"exp(-({functional.name})/T)/Z"
+    if functional.name == "-log π":
+        statement = "π"
+    return Equilibrium("gibbs", statement + measure, density, temperature)
 
 
 def of_measure(functional: Any, geometry: Any) -> Equilibrium:

@@ -23,7 +23,7 @@ from ..schemes import Euler, Metropolis
 from .context import Context
 from .report import Check
 
-SAMPLES, NOISY_SAMPLES = 6, 24
+SAMPLES, NOISY_SAMPLES = 10, 24
 NEGLIGIBLE = 1e-3
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -172,7 +172,7 @@ def expected(context: Context, defects: Defects) -> float:
 def measure(context: Context) -> Defects:
     """One step from a few saved states at three step sizes."""
     count = NOISY_SAMPLES if context.flow.noisy else SAMPLES
-    index = np.unique(np.linspace(0, len(context.trajectory) - 1, count).astype(int))
+    index = _sampled(context, count)
     times = np.asarray(context.trajectory.times, float)[index]
     with jax.enable_x64(True):
         double = lambda x: jnp.asarray(np.asarray(x, np.float64))  # noqa: E731
@@ -192,6 +192,18 @@ def measure(context: Context) -> Defects:
         ]
     table = np.asarray(columns, float)  # (samples, step sizes, three numbers)
     return Defects(times, table[..., 0], table[..., 1], table[..., 2])
+
+
+def _sampled(context: Context, count: int) -> np.ndarray:
+    """Saves evenly spread, half in time and half in what F has fallen: transients are short."""
+    steady = np.linspace(0.0, 1.0, len(context.trajectory))
+    pace = steady
+    if not context.flow.noisy:
+        fallen = np.abs(np.diff(np.asarray(context.ledger.functional, float)))
+        share = np.append(0.0, np.cumsum(fallen))
+        pace = 0.5 * (steady + (share / share[-1] if share[-1] > 0 else steady))
+    found = np.searchsorted(pace, np.linspace(0.0, 1.0, count) * pace[-1])
+    return np.unique(np.minimum(found, len(steady) - 1))
 
 
 @eqx.filter_jit

@@ -134,6 +134,12 @@ def _line_axes(
     plot.set_ylabel("density")
 
 
+def _square(axes: Axis) -> bool:
+    """Whether one unit may be as long on both axes."""
+    spans = [float(x[-1] - x[0]) for x in axes]
+    return max(spans) < 2.5 * min(spans)
+
+
 def _image(
     plot: Axes,
     axes: Axis,
@@ -152,7 +158,7 @@ def _image(
         cmap=_colours(theme),
         vmin=0,
         vmax=top,
-        aspect="auto",
+        aspect="equal" if _square(axes) else "auto",
         interpolation="bilinear",
     )
     if target is not None and target.max() > 0:

@@ -30,11 +30,13 @@ from ..multiplicative import speed
 from ..tridiagonal import solve_lines
 from .problem import Movement, Problem
 
-BARRIER = 1e-10
-"""Temperature that keeps values positive where F has no entropy, relative to the size of psi."""
+BARRIER = 1e-12
+"""Height of the barrier -log rho where F has no entropy, relative to psi and the mean density."""
+CUT = 1e-9
+"""What the barrier leaves in empty cells, relative to the largest value: set to zero."""
 
 
-EMPTY = 1e-30
+EMPTY = 1e-16
 """Mass of a cell that has none, where F has no entropy."""
 
 
@@ -71,13 +73,12 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
     tiny = jnp.finfo(state.values.dtype).tiny
     start = jnp.maximum(state.masses, jnp.where(heat > 0, 1e10 * tiny, EMPTY))
     start = start / jnp.sum(start)
-    barrier = 0.0
-    if internal:
-        size = jnp.ptp(_psi(internal, start / h, 0.0)[0]) + 1e-3 * jnp.ptp(base)
-        barrier = jnp.where(heat > 0, 0.0, BARRIER * (size + 1e-12))
-    elif not _positive(resolved.temperature):
-        barrier = BARRIER * (jnp.ptp(base) + 1e-12)
-    warm = heat + barrier
+    # Without entropy a barrier keeps the values positive (an interior-point method).
+    barrier: Any = 0.0
+    if internal or others or not _positive(resolved.temperature):
+        size = jnp.ptp(_psi(internal, start / h, 0.0)[0] + linear(start / h))
+        mean = 1.0 / (h * grid.shape[0])
+        barrier = jnp.where(heat > 0, 0.0, BARRIER * mean * (size + 1e-12))
 
     def shift(crossed: Any) -> tuple[Any, Any]:
         """(Q - x)/step and its slope; for order 2 the combination of two old laws."""
@@ -95,8 +96,9 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
 
     def equations(crossed: Any, potential: Any, hot: Any = 0.0) -> tuple[Any, Any, Any, Any]:
         masses = masses_at(crossed)
-        psi, bend = _psi(internal, masses / h, warm + hot)
-        psi = psi + potential
+        rho = masses / h
+        psi, bend = _psi(internal, rho, heat)
+        psi, bend = psi + potential - (barrier + hot) / rho, bend + (barrier + hot) / rho**2
         gap, slope = shift(crossed)
         force = (psi[:-1] - psi[1:]) / h + gap
         return force, bend, slope, masses
@@ -134,8 +136,8 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
         crossed = crossed + length * move
         potential = linear(masses_at(crossed) / h) if others else potential
         force, _, _, masses = equations(crossed, potential)
-        # Where a quantile jumps over an empty cell the force is set-valued; the Newton decrement, as
-        # the velocity that the objective still misses, tells that the minimum is reached.
+        # Where a quantile jumps over an empty cell the force is set-valued; the Newton decrement,
+        # as the velocity that the objective still misses, tells that the minimum is reached.
         decrement = jnp.sqrt(h * jnp.abs(downhill) / clock)
         decrement = jnp.where((hot <= barrier) & (length == 1.0), decrement, jnp.inf)
         residual = jnp.minimum(size_of(force, masses), decrement)
@@ -152,6 +154,8 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
         (first, potential, initial + jnp.inf, jnp.asarray(0)),
     )
     masses = masses_at(crossed)
+    kept = jnp.where((heat > 0) | (masses > CUT * jnp.max(masses)), masses, 0.0)
+    masses = kept / jnp.sum(kept)
     new = state.tangent(masses / h)
     cost = 0.5 * wasserstein_squared(masses, start, grid.lower[0], h) / clock
     increase = problem.functional(new) - problem.functional(state) + cost
