@@ -279,6 +279,7 @@ def test_aggregation_and_diffusion_rest_at_a_gaussian():
         (START, st.FisherRao(), dict(order=2), "order"),
         (START, st.Wasserstein(), dict(method="newton"), "method"),
         (st.Density.uniform(st.Grid(0, 1, 9, "periodic")), st.Wasserstein(), {}, "periodic"),
+        (st.Density.uniform(st.Grid(0, 1, (9, 9))), st.Wasserstein(), {}, "for a line"),
     ],
 )
 def test_steps_that_do_not_exist_are_refused(state, geometry, options, message):

@@ -21,22 +21,21 @@ from ..states import Categorical, Density, Gaussian
 from ..states.factors import LowRank
 from ..states.points import is_ensemble, is_measure, pairing, points
 from .base import AbstractScheme, Entry, check_step
-from .proximal import Movement, Problem, bures, covector, line, mirror, plane
+from .proximal import Movement, Problem, bures, covector, line, mirror
 
-METHODS = ("auto", "covector", "quantile", "back-and-forth", "entropic", "bures", "mirror")
+METHODS = ("auto", "covector", "quantile", "bures", "mirror")
 
 
 class MinimizingMovement(AbstractScheme):
     """The minimizing-movement (proximal, implicit) step, order 1, monotone at every step size.
 
     On points and particles by quasi-Newton; under Wasserstein() it is JKO: on a `Gaussian` in
-    closed form (or a fixed point), on a `Density` by exact quantiles on a line and by the
-    back-and-forth method in the plane and in space; under FisherRao() the KL-proximal step.
-    `method`: "auto", or one of "covector", "bures", "quantile", "back-and-forth", "entropic",
-    "mirror". `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
+    closed form (or a fixed point), on a `Density` on a line by exact quantiles; under FisherRao()
+    the KL-proximal step. `method`: "auto", or "covector", "bures", "quantile", "mirror".
+    `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
     The inner problem is solved until the residual of its optimality condition, as a velocity, is
     below `tolerance` times 1 + its size; `tolerance` defaults to 1e-8 in float64 and 2e-4 in
-    float32 (plane: see `proximal.plane`). The residual and De Giorgi's inequality
+    float32. The residual and De Giorgi's inequality
     F(x+) + cost/step <= F(x_k) are checked at every step; a missed tolerance stops the run with
     NotConverged.
     Sources: Ambrosio, Gigli and Savare, Gradient Flows, 2nd ed., section 3.1; Jordan, Kinderlehrer
@@ -67,14 +66,15 @@ class MinimizingMovement(AbstractScheme):
         return slope
 
     def advance(self, flow, state, memory, time, step, randomness):
-        before_covector, velocity, *history = memory
+        before_covector, velocity, *rest = memory
+        history: Any = None
         part = flow.parts[0]
         functional, geometry = part.functional.at(time + step), part.geometry.at(time)
         problem = Problem(
             functional, geometry, state, before_covector, step, self.tolerance, self.max_iterations
         )
-        if history:
-            found, history = line.second_order(problem, history[0])
+        if rest:
+            found, history = line.second_order(problem, rest[0])
         elif self.order == 2:
             found = bures.extrapolated(problem)
         else:
@@ -86,7 +86,7 @@ class MinimizingMovement(AbstractScheme):
             before, after = pairing(state, before_covector, velocity), pairing(new, *slope)
             dissipated = -0.5 * jnp.asarray(step, before.dtype) * (before + after)
         entry = Entry(dissipated, violation=found.increase, residual=found.residual)
-        return new, (*slope, *([history] if history else [])), entry
+        return new, (*slope, history) if rest else slope, entry
 
     def _minimise(self, problem: Problem) -> Movement:
         state = problem.state
@@ -111,8 +111,6 @@ class MinimizingMovement(AbstractScheme):
             return bures.minimise(problem)
         if kind == "quantile":
             return line.minimise(problem)[0]
-        if kind in ("back-and-forth", "entropic"):
-            return plane.minimise(problem, kind)
         return covector.minimise(problem)
 
     def solver(self, geometry: Any, state: Any) -> str:
@@ -125,7 +123,7 @@ class MinimizingMovement(AbstractScheme):
         if isinstance(base, Wasserstein) and isinstance(state, Gaussian):
             return "covector" if isinstance(state.scale, LowRank) else "bures"
         if isinstance(base, Wasserstein) and isinstance(state, Density):
-            return "quantile" if state.grid.dimension == 1 else "back-and-forth"
+            return "quantile"
         return "covector"
 
     def check(self, flow, state):
@@ -140,7 +138,7 @@ class MinimizingMovement(AbstractScheme):
             return
         kind = self.solver(part.geometry, state)
         base = _base(part.geometry)
-        if kind in ("bures", "quantile", "back-and-forth", "entropic"):
+        if kind in ("bures", "quantile"):
             _check_jko(kind, part.geometry, base, state)
         elif kind == "mirror":
             if not isinstance(base, FisherRao):
@@ -173,8 +171,12 @@ def _check_jko(kind: str, geometry: Any, base: Any, state: Any) -> None:
     if not isinstance(state, wanted):
         raise ArgumentError("method", kind, f"it moves a {wanted.__name__}")
     if isinstance(state, Density):
-        if kind == "quantile" and state.grid.dimension != 1:
-            raise ArgumentError("method", kind, "quantiles live on a line: back-and-forth")
+        if state.grid.dimension != 1:
+            raise ArgumentError(
+                "state",
+                f"a density in {state.grid.dimension} dimensions",
+                "JKO on a grid is for a line; FiniteVolume runs the same flow in the plane",
+            )
         if any(state.grid.periodic):
             raise ArgumentError("grid", "a periodic axis", "JKO steps know reflecting walls")
 

@@ -67,8 +67,8 @@ class MinimizingMovement(_Stepping):
 
     kind: Literal["minimizing-movement"]
     tolerance: float | None = Field(None, gt=0, description="of the inner problem, a number > 0")
-    method: Literal["auto", "covector", "bures", "quantile", "back-and-forth", "mirror"] = Field(
-        "auto", description="'auto', 'covector', 'bures', 'quantile', 'back-and-forth' or 'mirror'"
+    method: Literal["auto", "covector", "bures", "quantile", "mirror"] = Field(
+        "auto", description="'auto', 'covector', 'bures', 'quantile' or 'mirror'"
     )
     order: Literal[1, 2] = Field(1, description="1, or 2 on a line and on a Gaussian")
 
