@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ("sampling",)
+NAMES = ("sampling", "density")
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ class Row:
     high: float
     compile_seconds: float
     note: str = ""
+    remark: str = ""
 
 
 class Worker:
@@ -76,6 +77,14 @@ class Worker:
             return None
         return float(answer)
 
+    def remark(self) -> str:
+        """What the contender says of its result, e.g. its error."""
+        if self.note:
+            return ""
+        self.process.stdin.write("remark\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
@@ -95,6 +104,7 @@ def compare(contenders: list[Contender], case: str, rounds: int = 9) -> list[Row
     if len(reference) < rounds:
         raise RuntimeError(f"the reference, {workers[0].name}, failed: {workers[0].note}")
     for worker in workers:
+        remark = worker.remark()
         worker.close()
         own = times[worker.name]
         if len(own) < rounds:
@@ -105,7 +115,15 @@ def compare(contenders: list[Contender], case: str, rounds: int = 9) -> list[Row
         median = statistics.median(own)
         warm = max(worker.compile_seconds - median, 0.0)
         rows.append(
-            Row(worker.name, median, statistics.median(ratios), min(ratios), max(ratios), warm)
+            Row(
+                worker.name,
+                median,
+                statistics.median(ratios),
+                min(ratios),
+                max(ratios),
+                warm,
+                remark=remark,
+            )
         )
     return rows
 
@@ -122,8 +140,9 @@ def table(title: str, rows: list[Row]) -> str:
         if row.note:
             lines.append(f"| {row.name} | not run | {row.note} | |")
         else:
+            name = f"{row.name}: {row.remark}" if row.remark else row.name
             lines.append(
-                f"| {row.name} | {row.seconds:.4f} | {row.ratio:.2f} ({row.low:.2f}-{row.high:.2f})"
+                f"| {name} | {row.seconds:.4g} | {row.ratio:.2f} ({row.low:.2f}-{row.high:.2f})"
                 f" | {row.compile_seconds:.2f} |"
             )
     return "\n".join([*lines, ""])
@@ -132,7 +151,10 @@ def table(title: str, rows: list[Row]) -> str:
 def serve(module: str, make: str, case: str) -> None:
     """The worker's side: build once, then run whenever a line comes in."""
     run = getattr(importlib.import_module(module), make)(case)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "remark":
+            print(json.dumps(getattr(run, "remark", "")), flush=True)
+            continue
         before = time.perf_counter()
         run()
         print(json.dumps(time.perf_counter() - before), flush=True)

@@ -150,7 +150,7 @@ class FiniteVolume(AbstractScheme):
             )
         if any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, state, self.step))):
             return
-        operator = assemble(flow.parts[0], state, state.values, 0.0)
+        operator = eqx.filter_jit(assemble)(flow.parts[0], state, state.values, 0.0)
         if not bool(tree.all_finite(operator.potential)):
             raise ArgumentError(
                 "functional",
