@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ("sampling", "density")
+NAMES = ("sampling", "density", "dial")
 
 
 def main() -> None:

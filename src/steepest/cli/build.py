@@ -69,11 +69,13 @@ def _problem(spec: Spec, context: Context) -> Problem:
     """The functional with where to start; of a law, on arrays of coordinates."""
     first = spec.functional[0]
     if first.kind in LAW_FUNCTIONALS:
-        total = None
+        parts = []
         for table in spec.functional:
             part = table.build_law(context)
-            part = part if table.factor == 1 else table.factor * part
-            total = part if total is None else total + part
+            parts.append(part if table.factor == 1 else table.factor * part)
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
         return Problem(total, ())
     problem = first.build(context)
     _try_energy(spec, problem)

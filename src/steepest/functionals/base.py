@@ -214,6 +214,14 @@ class _Multiple(eqx.Module):
         return self.factor * self.term(x)
 
 
+def unscaled(functional: Any) -> tuple[Any, Any]:
+    """(a, F) of a functional a F."""
+    factor: Any = 1.0
+    while isinstance(functional, Scaled):
+        factor, functional = factor * functional.factor, functional.part
+    return factor, functional
+
+
 def _added(covectors: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *covectors)
 

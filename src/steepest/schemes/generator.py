@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
 from ..functionals import InternalEnergy
-from ..functionals.base import Scaled
+from ..functionals.base import unscaled
 from ..states import Density, Grid
 from ..states.fluxes import face_conductance, shifted
 from .current import Current, current
@@ -213,9 +213,8 @@ def heated_bernoulli(drop: Cells, temperature: Any) -> Cells:
 
 def _power(term: Any) -> float | None:
     """The exponent of an internal energy, under any factors; None for other functionals."""
-    while isinstance(term, Scaled):
-        term = term.part
-    return term.power if isinstance(term, InternalEnergy) else None
+    inner = unscaled(term)[1]
+    return inner.power if isinstance(inner, InternalEnergy) else None
 
 
 def _face_temperature(grid: Grid, term: Any, values: Cells, axis: int, free: bool) -> Cells:
@@ -224,10 +223,8 @@ def _face_temperature(grid: Grid, term: Any, values: Cells, axis: int, free: boo
     Without a potential the difference quotient of the pressure rho^m, else that of U' over log rho,
     with which the stationary law under the potential is exact.
     """
-    m: Any = _power(term)
-    factor: Any = 1.0
-    while isinstance(term, Scaled):
-        factor, term = factor * term.factor, term.part
+    factor, inner = unscaled(term)
+    m = inner.power
     tiny = jnp.finfo(values.dtype).tiny ** 0.25
     a, b = jnp.maximum(values, tiny), jnp.maximum(shifted(grid, values, axis), tiny)
     if free:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from ...functionals import InternalEnergy
-from ...functionals.base import Scaled
+from ...functionals.base import unscaled
 from ...states import Density
 from ...states.monotone import quantile_shift, wasserstein_squared
 from ..multiplicative import speed
@@ -171,19 +171,15 @@ def _psi(internal: list[Any], rho: Any, heat: Any) -> tuple[Any, Any]:
     """T log rho + U'(rho), and its derivative in rho."""
     psi, bend = heat * jnp.log(rho), heat / rho
     for term in internal:
-        factor: Any = 1.0
-        while isinstance(term, Scaled):
-            factor, term = factor * term.factor, term.part
-        m = term.power
+        factor, inner = unscaled(term)
+        m = inner.power
         psi = psi + factor * m / (m - 1.0) * rho ** (m - 1.0)
         bend = bend + factor * m * rho ** (m - 2.0)
     return psi, bend
 
 
 def _power(term: Any) -> bool:
-    while isinstance(term, Scaled):
-        term = term.part
-    return isinstance(term, InternalEnergy)
+    return isinstance(unscaled(term)[1], InternalEnergy)
 
 
 def _positive(temperature: Any) -> bool:
