@@ -425,3 +425,15 @@ def test_schemes_refuse_what_they_cannot_do():
             st.FiniteVolume(0.1, bad)
     with pytest.raises(ArgumentError, match="poles"):
         st.Exponential(0.1, poles=5)
+
+
+def test_three_dimensions_relax_to_the_gibbs_law():
+    grid = st.Grid(-2.0, 2.0, (10, 8, 9), ("reflecting", "periodic", "reflecting"))
+    energy = st.Energy(lambda x: x[0] ** 2 + jnp.cos(0.5 * jnp.pi * x[1]) + 0.5 * x[0] * x[2])
+    flow = st.Flow(energy, st.Euclidean(), st.Thermal(0.7))
+    run = st.solve(flow, normal(grid, 0.5, 0.3), scheme=st.FiniteVolume(0.2, 2), time=8.0)
+    gibbs = st.Density.gibbs(grid, energy, 0.7)
+    gap = generator(flow, gibbs).spectral_gap()
+    assert run.final.total_variation(gibbs) < 5 * np.exp(-8.0 * gap)
+    assert np.abs(run.ledger.conserved["mass"] - 1).max() <= 1e-12
+    assert run.ledger.minimum.min() >= 0 and np.diff(run.ledger.functional).max() <= 1e-13

@@ -47,6 +47,10 @@ def test_wasserstein_on_a_line_is_exact_for_piecewise_constant_laws():
         jnp.asarray(np.append(a, np.zeros(4))), jnp.asarray(shifted), 0, 0.5
     )
     np.testing.assert_allclose(moved, 4.0, rtol=1e-12)
+    grid = st.Grid(-6.0, 6.0, 300)
+    one, other = normal(grid, -0.5, 0.5), normal(grid, 1.0, 1.0)
+    exact = np.sqrt(1.5**2 + (1 - np.sqrt(0.5)) ** 2)  # Gaussians, to the h^2 of the cells
+    np.testing.assert_allclose(one.wasserstein_distance(other), exact, rtol=1e-3)
 
 
 def test_quantiles_invert_the_cumulative_mass_even_in_the_tails():

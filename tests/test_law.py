@@ -121,3 +121,26 @@ def test_equilibrium_of_a_law():
     assert st.Flow(st.NegativeEntropy(), st.Wasserstein()).equilibrium().kind == "minimiser"
     cold = st.Flow(st.ExpectedEnergy(BENT), st.Wasserstein()).equilibrium()
     assert cold.kind == "minimiser"
+
+
+def test_internal_and_interaction_energies_of_a_gaussian():
+    """Against a fine grid, where both are sums over cells; differentials included."""
+    law = st.Gaussian(jnp.array([0.3]), jnp.array([[0.7]]))
+    grid = st.Grid(-6.0, 7.0, 800)
+    density = st.Density.from_log(grid, law.log_prob)
+    kernel = lambda z: jnp.cos(z[0]) + z[0] ** 2  # noqa: E731
+    for functional in (
+        st.InternalEnergy(2.0),
+        st.InternalEnergy(0.6),
+        st.InteractionEnergy(kernel),
+    ):
+        np.testing.assert_allclose(functional(law), functional(density), rtol=1e-5)
+        by_step = (
+            functional(st.Gaussian(law.mean, law.scale + 1e-5))
+            - functional(st.Gaussian(law.mean, law.scale - 1e-5))
+        ) / 2e-5
+        np.testing.assert_allclose(jax.grad(functional)(law).scale[0, 0], by_step, rtol=1e-6)
+    run = st.solve(
+        st.Flow(st.InternalEnergy(2.0), st.Wasserstein()), law, scheme=st.RungeKutta(), time=0.5
+    )
+    assert run.audit().passed and run.final.scale[0, 0] > 0.7

@@ -21,12 +21,17 @@ from .__about__ import __version__ as __version__
 _HOME = {
     "states": [
         "Categorical",
+        "Cubature",
         "Density",
         "Gaussian",
+        "GaussHermite",
         "GaussianMixture",
         "Grid",
+        "LowRank",
+        "MonteCarlo",
         "Particles",
         "Phase",
+        "QuasiMonteCarlo",
     ],
     "functionals": [
         "EmpiricalRisk",
@@ -65,6 +70,7 @@ _HOME = {
         "OBABO",
         "RungeKutta",
         "Splitting",
+        "generator",
     ],
     "driver": ["solve"],
     "agreement": ["CrossCheck", "cross_check"],
@@ -134,11 +140,17 @@ if TYPE_CHECKING:
     from .schemes import MinimizingMovement as MinimizingMovement
     from .schemes import RungeKutta as RungeKutta
     from .schemes import Splitting as Splitting
+    from .schemes import generator as generator
     from .states import Categorical as Categorical
+    from .states import Cubature as Cubature
     from .states import Density as Density
+    from .states import GaussHermite as GaussHermite
     from .states import Gaussian as Gaussian
     from .states import GaussianMixture as GaussianMixture
     from .states import Grid as Grid
+    from .states import LowRank as LowRank
+    from .states import MonteCarlo as MonteCarlo
     from .states import Particles as Particles
     from .states import Phase as Phase
+    from .states import QuasiMonteCarlo as QuasiMonteCarlo
     from .trajectory import Trajectory as Trajectory

@@ -74,17 +74,16 @@ class FiniteVolume(AbstractScheme):
         operator, value, rate = memory
         part = flow.parts[0]
         bent = bool(part.functional.at(time).resolve().rest)
-        if bent or flow.time_dependent:
-            move = lambda order: self._bent(part, state, time, step, order, bent)  # noqa: E731
-        else:
-            move = lambda order: (self._linear(operator, state.values, step, order), operator)  # noqa: E731
+        moving = bent or flow.time_dependent
         later = time + step
 
         def measured(order: int) -> Any:
-            values, frozen = move(order)
+            if moving:
+                values = self._bent(part, state, time, step, order, bent)
+            else:
+                values = self._linear(operator, state.values, step, order)
             new = state.tangent(_repaired(values) if order == 2 else values)
-            if bent or flow.time_dependent:
-                frozen = assemble(part, state, values, later)
+            frozen = assemble(part, state, new.values, later) if moving else operator
             return new, frozen, self._rates(flow, frozen, new, later)
 
         new, frozen, (lower, after) = measured(self.order)
@@ -122,17 +121,17 @@ class FiniteVolume(AbstractScheme):
             values = drift.advance(values, 0.5 * step, upwind=False)
         return values
 
-    def _bent(
-        self, part: Any, state: Any, time: Any, step: Any, order: int, bent: bool
-    ) -> tuple[Any, Any]:
-        """rho after one step of an operator that depends on rho or on time, and that operator."""
+    def _bent(self, part: Any, state: Any, time: Any, step: Any, order: int, bent: bool) -> Any:
+        """rho after one step of an operator that depends on rho or on time."""
         at = time + (step if order == 1 else 0.5 * step)
-        guess, operator = state.values, None
-        for _ in range(self.iterations if bent else 1):
+
+        def again(_: Any, guess: Any) -> Any:
             where = guess if order == 1 else 0.5 * (state.values + guess)
             operator = assemble(part, state, jnp.maximum(where, 0.0), at)
-            guess = self._linear(operator, state.values, step, order)
-        return guess, operator
+            return self._linear(operator, state.values, step, order)
+
+        # A loop, not a repetition: it is compiled once.
+        return jax.lax.fori_loop(0, self.iterations if bent else 1, again, state.values)
 
     def check(self, flow, state):
         if flow.noisy or len(flow.parts) != 1:

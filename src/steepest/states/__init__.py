@@ -13,3 +13,7 @@ from .grid import Grid as Grid
 from .mixture import GaussianMixture as GaussianMixture
 from .particles import Particles as Particles
 from .phase import Phase as Phase
+from .quadrature import Cubature as Cubature
+from .quadrature import GaussHermite as GaussHermite
+from .quadrature import MonteCarlo as MonteCarlo
+from .quadrature import QuasiMonteCarlo as QuasiMonteCarlo

@@ -152,6 +152,17 @@ class Gaussian(eqx.Module):
         """d/2 log(2 pi e) + 1/2 log det S, in closed form."""
         return 0.5 * self.dimension * math.log(2 * math.pi * math.e) + self.factor.log_determinant
 
+    def power_integral(self, power: Any) -> Float[Array, ""]:
+        """integral rho^power dx, in closed form."""
+        d = self.dimension
+        size = 0.5 * d * math.log(2 * math.pi) + self.factor.log_determinant
+        return jnp.exp((1.0 - power) * size - 0.5 * d * jnp.log(power))
+
+    def pair_expectation(self, kernel: Callable[[Any], Any]) -> Float[Array, ""]:
+        """E W(x - y) of two independent points: an expectation under N(0, 2 S)."""
+        factor = self.factor
+        return self._average(lambda z: kernel(self.point(math.sqrt(2.0) * factor.push(z))))
+
     def log_prob(self, x: Any) -> Float[Array, "..."]:
         """log density at points of shape (..., d)."""
         gap = as_flat(x) - self.mean
