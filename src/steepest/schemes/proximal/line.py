@@ -159,9 +159,10 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
     new = state.tangent(masses / h)
     cost = 0.5 * wasserstein_squared(masses, start, grid.lower[0], h) / clock
     increase = problem.functional(new) - problem.functional(state) + cost
-    # -<dF, displacement>, the mean of both ends: by dF itself at the start, at the end by the
-    # velocity of the transport, which there is -grad psi.
-    begin = -jnp.sum((h * (force - shift(first)[0])) * crossed)
+    # -<dF, displacement>, the mean of both ends: by dF itself at the start (without the barrier),
+    # at the end by the velocity of the transport, which there is -grad psi.
+    slope_before = jnp.diff(_psi(internal, start / h, heat)[0] + linear(start / h))
+    begin = jnp.sum(slope_before * crossed)
     dissipated = 0.5 * (begin + jnp.sum(h * shift(crossed)[0] * crossed))
     movement = Movement(new, increase, residual / (tolerance * scale), dissipated)
     return movement, (start, crossed)
