@@ -33,6 +33,13 @@ _HOME = {
         "Phase",
         "QuasiMonteCarlo",
     ],
+    "kernels": [
+        "EnergyDistance",
+        "GaussianKernel",
+        "InverseMultiquadric",
+        "LinearKernel",
+        "Logarithmic",
+    ],
     "functionals": [
         "EmpiricalRisk",
         "Energy",
@@ -42,7 +49,15 @@ _HOME = {
         "InteractionEnergy",
         "InternalEnergy",
         "KL",
+        "KernelDensity",
+        "MMD",
+        "MeasureFunctional",
         "NegativeEntropy",
+        "ScoreNetwork",
+        "SinkhornDivergence",
+        "SlicedWasserstein",
+        "SteinDiscrepancy",
+        "SteinRidge",
     ],
     "geometries": [
         "Euclidean",
@@ -51,6 +66,7 @@ _HOME = {
         "Hyperbolic",
         "Riemannian",
         "Sphere",
+        "Stein",
         "Stiefel",
         "SymmetricPositiveDefinite",
         "Symplectic",
@@ -60,6 +76,7 @@ _HOME = {
     "flow": ["Flow"],
     "schemes": [
         "BAOAB",
+        "BirthDeath",
         "Composition",
         "Euler",
         "Exponential",
@@ -107,6 +124,7 @@ if TYPE_CHECKING:
     from .errors import SteepestError as SteepestError
     from .flow import Flow as Flow
     from .functionals import KL as KL
+    from .functionals import MMD as MMD
     from .functionals import EmpiricalRisk as EmpiricalRisk
     from .functionals import Energy as Energy
     from .functionals import ExpectedEnergy as ExpectedEnergy
@@ -114,23 +132,37 @@ if TYPE_CHECKING:
     from .functionals import Hamiltonian as Hamiltonian
     from .functionals import InteractionEnergy as InteractionEnergy
     from .functionals import InternalEnergy as InternalEnergy
+    from .functionals import KernelDensity as KernelDensity
+    from .functionals import MeasureFunctional as MeasureFunctional
     from .functionals import NegativeEntropy as NegativeEntropy
+    from .functionals import ScoreNetwork as ScoreNetwork
+    from .functionals import SinkhornDivergence as SinkhornDivergence
+    from .functionals import SlicedWasserstein as SlicedWasserstein
+    from .functionals import SteinDiscrepancy as SteinDiscrepancy
+    from .functionals import SteinRidge as SteinRidge
     from .geometries import Euclidean as Euclidean
     from .geometries import FisherRao as FisherRao
     from .geometries import Friction as Friction
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import Riemannian as Riemannian
     from .geometries import Sphere as Sphere
+    from .geometries import Stein as Stein
     from .geometries import Stiefel as Stiefel
     from .geometries import SymmetricPositiveDefinite as SymmetricPositiveDefinite
     from .geometries import Symplectic as Symplectic
     from .geometries import Wasserstein as Wasserstein
+    from .kernels import EnergyDistance as EnergyDistance
+    from .kernels import GaussianKernel as GaussianKernel
+    from .kernels import InverseMultiquadric as InverseMultiquadric
+    from .kernels import LinearKernel as LinearKernel
+    from .kernels import Logarithmic as Logarithmic
     from .ledger import Ledger as Ledger
     from .noise import Diffusion as Diffusion
     from .noise import Minibatch as Minibatch
     from .noise import Thermal as Thermal
     from .schemes import BAOAB as BAOAB
     from .schemes import OBABO as OBABO
+    from .schemes import BirthDeath as BirthDeath
     from .schemes import Composition as Composition
     from .schemes import Euler as Euler
     from .schemes import Exponential as Exponential

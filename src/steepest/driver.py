@@ -17,15 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from . import tree
 from .errors import ArgumentError, Diverged, NotConverged
 from .flow import AbstractFlow
+from .kernels import pairs
 from .ledger import Ledger, Totals, record, work_of_step
 from .progress import Progress
 from .random import Randomness
 from .schemes import AbstractScheme
-from .states.points import turned
+from .states.points import is_ensemble, turned
 from .trajectory import Trajectory
 
 CHUNK_SECONDS = 0.5
@@ -47,6 +49,7 @@ def solve(
     progress: bool = False,
     ledger: str = "steps",
     start: float = 0.0,
+    mesh: Any = None,
 ) -> Trajectory:
     """Run `flow` from `state` by `scheme`; returns the Trajectory with its ledger.
 
@@ -55,7 +58,9 @@ def solve(
     the state and the ledger are kept, beginning with the initial state. `key` is needed by noisy
     flows. `ledger="steps"` accumulates heat and dissipation at every step, `"saves"` only looks at
     F at saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is
-    done. `start` is the initial time of schedules.
+    done. `start` is the initial time of schedules. `mesh`: a `jax.sharding.Mesh` with one axis shares
+    the particles out among its devices, which hand them round where they interact; the numbers are
+    those of one device, to round-off.
 
     A `Particles` state under a flow of parameters is an ensemble of independent copies.
     Differentiable in the arrays inside `flow` and `state`. Raises ArgumentError before anything
@@ -84,7 +89,8 @@ def solve(
     if bound.noisy and key is None:
         raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
     randomness = Randomness.from_key(jax.random.key(0) if key is None else key)
-    run = _Run(bound, scheme, randomness, start, save_every, ledger, traced)
+    state = _shared_out(state, mesh)
+    run = _Run(bound, scheme, randomness, start, save_every, ledger, traced, mesh)
     traced = run.check_start(state)
     pieces, interrupted = run.trace(state, steps) if traced else run.host(state, steps, progress)
     times, states, rows = _stack(pieces, traced)
@@ -108,10 +114,11 @@ class _Run:
     save_every: int
     ledger: str
     traced: bool
+    mesh: Any = None
 
     def check_start(self, state: Any) -> bool:
         """Whether the run is inside a trace; raises where F has no finite start."""
-        value = _initial_value(_trace_dials(self.flow), state, self.start)
+        value = _initial_value(_trace_dials(self.flow), state, self.start, self.mesh)
         # A tracer may hide in a closure of the flow: then the value is one.
         if self.traced or isinstance(value, Tracer):
             return True
@@ -128,7 +135,7 @@ class _Run:
     def trace(self, state: Any, steps: int) -> tuple[list[Any], bool]:
         """The whole run inside somebody else's trace."""
         saves = steps // self.save_every
-        first, carry = _begin(self.flow, self.scheme, state, self.randomness, self.start)
+        first, carry = _begin(self.flow, self.scheme, state, self.randomness, self.start, self.mesh)
         _, states, rows = _advance(
             self.flow,
             self.scheme,
@@ -136,7 +143,7 @@ class _Run:
             carry,
             (saves, self.save_every, self.save_every),
             saves,
-            (self.start, self.ledger, self.save_every % 2 == 0),
+            (self.start, self.ledger, self.save_every % 2 == 0, self.mesh),
         )
         times = self.start + jnp.arange(1, saves + 1) * self.save_every * self.scheme.step
         return [first, (times, states, rows)], False
@@ -144,7 +151,7 @@ class _Run:
     def host(self, state: Any, steps: int, progress: bool) -> tuple[list[Any], bool]:
         """Chunk by chunk, growing to about half a second each."""
         flow, scheme = _trace_dials(self.flow), _trace_dials(self.scheme)
-        row, carry = _compiled_begin(flow, scheme, state, self.randomness, self.start)
+        row, carry = _compiled_begin(flow, scheme, state, self.randomness, self.start, self.mesh)
         pieces = [(np.asarray([self.start]), *jax.tree.map(np.asarray, row[1:]))]
         total, done, chunk, pending = steps, 0, min(steps, 128), 0
         # The number of slots depends on the state alone: a longer run does not compile again.
@@ -152,7 +159,7 @@ class _Run:
         room = max(1, min(CHUNK_BYTES // bytes_a_save, MOST_SAVES))
         capacity = 2 ** math.floor(math.log2(room))
         paired = self.save_every % 2 == 0
-        options = (self.start, self.ledger, paired)
+        options = (self.start, self.ledger, paired, self.mesh)
         with Progress(progress, total) as bar:
             try:
                 while done < total:
@@ -219,8 +226,15 @@ def _plan(scheme: Any, time: float | None, steps: int | None) -> tuple[Any, int]
     return scheme, int(steps)
 
 
-def _begin(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> tuple[Any, Any]:
+def _begin(
+    flow: Any, scheme: Any, state: Any, randomness: Any, start: Any, mesh: Any
+) -> tuple[Any, Any]:
     """The first save and the carry: state, memory, step index, totals."""
+    with pairs.on(mesh):
+        return _first(flow, scheme, state, randomness, start)
+
+
+def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> tuple[Any, Any]:
     # The memory of step k is made by the randomness of step k - 1, on a resumed run too.
     add_axis = lambda x: jnp.asarray(x)[None]  # noqa: E731
     saved = jax.tree.map(add_axis, state)
@@ -233,6 +247,14 @@ def _begin(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> t
 
 
 def _advance(
+    flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
+) -> tuple[Any, Any, Any]:
+    *options, mesh = options
+    with pairs.on(mesh):
+        return _saves(flow, scheme, randomness, carry, size, capacity, options)
+
+
+def _saves(
     flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
 ) -> tuple[Any, Any, Any]:
     """`size[0]` saves after `size[1]` steps each; returns the carry and `capacity` slots of saves.
@@ -248,6 +270,7 @@ def _advance(
         state, memory, index, interval = carry
         time = start + index.astype(tree.dtype(state)) * step
         new, memory_, entry = scheme.advance(flow, state, memory, time, step, source)
+        entry = jax.tree.map(lambda x: flow.account(new, x), entry)
         if ledger == "steps":
             interval = interval.add(entry, work_of_step(flow, state, new, time, step))
         new, memory_ = _cast(new, state), _cast(memory_, memory)
@@ -297,8 +320,23 @@ def _cast(new: Any, old: Any) -> Any:
 
 
 @eqx.filter_jit
-def _initial_value(flow: Any, state: Any, start: Any) -> Any:
-    return flow.value(state, start)
+def _initial_value(flow: Any, state: Any, start: Any, mesh: Any) -> Any:
+    with pairs.on(mesh):
+        return flow.value(state, start)
+
+
+def _shared_out(state: Any, mesh: Any) -> Any:
+    """The particles laid out over the devices of a mesh."""
+    if mesh is None:
+        return state
+    if not isinstance(mesh, Mesh) or len(mesh.axis_names) != 1:
+        raise ArgumentError("mesh", mesh, "a jax.sharding.Mesh with one axis")
+    if not is_ensemble(state):
+        raise ArgumentError("mesh", type(state).__name__, "a mesh shares out Particles")
+    if state.count % mesh.devices.size:
+        given = f"{state.count} particles on {mesh.devices.size} devices"
+        raise ArgumentError("mesh", given, "a number of particles that the devices divide")
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec(*mesh.axis_names)))
 
 
 _compiled_begin = eqx.filter_jit(_begin)

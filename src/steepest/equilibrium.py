@@ -11,7 +11,8 @@ import equinox as eqx
 class Equilibrium(eqx.Module):
     """What is known of the stationary law of a flow.
 
-    `kind`: `"gibbs"` (a law with a density), `"minimiser"` (a point mass at critical points),
+    `kind`: `"gibbs"` (a law with a density), `"self-consistent"` (with interactions: a density in
+    the field that it makes), `"minimiser"` (a point mass at critical points),
     `"none"` (conservative: every energy shell stays) or `"unknown"`. `statement` says it in words.
     `log_density(x)` is unnormalised, None unless the kind is `"gibbs"`; `temperature` likewise.
     """
@@ -60,10 +61,19 @@ def equilibrium(functional: Any, geometry: Any, noise: Any) -> Equilibrium:
     return Equilibrium("gibbs", statement + measure, density, temperature)
 
 
-def of_measure(functional: Any, geometry: Any) -> Equilibrium:
-    """Of a functional with interactions or internal energy: no closed Gibbs law is known."""
+def of_measure(functional: Any, geometry: Any, noise: Any) -> Equilibrium:
+    """Of a functional with interactions or internal energy: the law appears on both sides."""
+    from .noise import Thermal
+
     if not geometry.dissipative:
         return Equilibrium("none", "every level set of the functional is invariant")
+    terms = () if noise is None else noise.terms
+    others = [term.name for term in terms if not isinstance(term, Thermal)]
+    if others:
+        return Equilibrium("unknown", f"not known with {' + '.join(others)}")
+    if any(callable(term.temperature) or not is_zero(term.temperature) for term in terms):
+        statement = f"self-consistent: ρ = exp(-δ({functional.name})/δρ / T)/Z"
+        return Equilibrium("self-consistent", statement)
     return Equilibrium("minimiser", f"first variation of {functional.name} constant on the support")
 
 

@@ -19,16 +19,19 @@ from .errors import ArgumentError
 from .functionals import (
     AbstractFunctional,
     Energy,
-    Entropic,
     ExpectedEnergy,
     FreeEnergy,
     Hamiltonian,
     NegativeEntropy,
 )
+from .functionals.base import Sum as FunctionalSum
+from .functionals.measures import estimated as _estimated
+from .functionals.measures import realised
 from .geometries import AbstractGeometry, Wasserstein
+from .geometries.base import Sum as GeometrySum
 from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
 from .random import Randomness
-from .states.points import average, batch_axis, each, is_ensemble, is_measure, pairing, points
+from .states.points import average, batch_axis, each, is_ensemble, is_measure, points
 
 KICK_STREAM, DIFFUSION_STREAM = 0, 8
 
@@ -57,9 +60,27 @@ class AbstractFlow(eqx.Module):
     def parts(self) -> tuple[Flow, ...]:
         """The single flows whose velocities add."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether all parts have the same books, so that what each loses adds up."""
+        return len(self.parts) == 1
+
     def value(self, state: Any, time: Any = 0.0) -> Float[Array, ""]:
         """F(state)."""
         return average(state, self.per_point(state, time))
+
+    def whole(self, state: Any) -> bool:
+        """Whether the ledger keeps one account for all particles rather than one for each.
+
+        Where weights move or particles interact, nothing belongs to one particle alone.
+        """
+        if not is_ensemble(state):
+            return False
+        return state.log_weights is not None or any(p.functional.couples for p in self.parts)
+
+    def account(self, state: Any, values: Any) -> Any:
+        """Per-point values as the ledger keeps them: their mean where there is one account."""
+        return average(state, values) if self.whole(state) else values
 
     def velocity(self, state: Any, time: Any = 0.0) -> Any:
         """-K(x) dF(x), plus temperature div K under thermal noise: the drift of eq. 42."""
@@ -78,7 +99,7 @@ class AbstractFlow(eqx.Module):
         for covector in own[1:]:
             total = tree.add(total, covector)
         rates = [
-            pairing(state, total, part.geometry.at(time).sharp(state, covector))
+            part.geometry.at(time).rate(state, total, covector, part.temperature(time))
             for part, covector in zip(self.parts, own, strict=True)
         ]
         return sum(rates[1:], rates[0])
@@ -86,7 +107,12 @@ class AbstractFlow(eqx.Module):
     @property
     def noisy(self) -> bool:
         """Whether two runs with different seeds differ."""
-        return any(part.noise is not None for part in self.parts)
+        return any(part.fluctuates for part in self.parts)
+
+    @property
+    def warm(self) -> bool:
+        """Whether a bath exchanges heat with the state, by noise or by repulsion: F may rise."""
+        return self.noisy or any(part.thermal is not None for part in self.parts)
 
     @property
     def time_dependent(self) -> bool:
@@ -139,6 +165,12 @@ class Flow(AbstractFlow):
         return (self,)
 
     @property
+    def fluctuates(self) -> bool:
+        """Whether the noise is felt as noise; a repulsive geometry turns a bath into a force."""
+        terms = () if self.noise is None else self.noise.terms
+        return any(not isinstance(t, Thermal) or self.geometry.noise_terms for t in terms)
+
+    @property
     def thermal(self) -> Thermal | None:
         """The thermal part of the noise."""
         return self._noise(Thermal)
@@ -176,7 +208,7 @@ class Flow(AbstractFlow):
     def fluctuation(self, state, time, step, randomness):
         kick = None
         thermal = self.thermal
-        if thermal is not None:
+        if thermal is not None and self.geometry.noise_terms:
             now, geometry = thermal.at(time), self.geometry.at(time)
             white = tuple(
                 randomness.like(state, now.increments, KICK_STREAM + i, batch_axis(state) or 0)
@@ -213,9 +245,14 @@ class Flow(AbstractFlow):
             functional, noise, geometry = flow.functional, flow.noise, flow.geometry
             if not geometry.on_measures:
                 functional, geometry = ExpectedEnergy(functional), Wasserstein(geometry)
-            elif isinstance(functional, Entropic):
-                functional, temperature = functional.realise()
-                noise = Thermal(temperature) if noise is None else noise + Thermal(temperature)
+            else:
+                functional, temperature = realised(functional)
+                if temperature is not None:
+                    bath = Thermal(temperature)
+                    still = [t for t in geometry.terms if not (t.noise_terms or t.repulsive)]
+                    if still:
+                        return _reweighing(flow, functional, bath, still).bind(state)
+                    noise = bath if noise is None else noise + bath
             flow = Flow(functional, geometry, noise)
         elif is_measure(state):
             flow = _on_law(flow)
@@ -226,6 +263,7 @@ class Flow(AbstractFlow):
                 f"{flow.geometry.name} moves measures; try Particles.from_positions(x)",
             )
         flow.geometry.at(0.0).check(state)
+        flow.functional.check(state)
         return flow
 
     def lift(self) -> Flow:
@@ -256,7 +294,10 @@ class Flow(AbstractFlow):
                 )
             resolved = functional.resolve()
             if resolved.rest or resolved.potential is None:
-                return _equilibrium.of_measure(functional, self.geometry)
+                own, warm = realised(functional)
+                bath = None if warm is None else Thermal(warm)
+                noise = bath if noise is None else noise if bath is None else noise + bath
+                return _equilibrium.of_measure(own, self.geometry, noise)
             functional = _as_energy(resolved.potential)
             if not _equilibrium.is_zero(resolved.temperature):
                 extra = Thermal(resolved.temperature)
@@ -341,6 +382,75 @@ class FlowSum(AbstractFlow):
         return FlowSum(self.parts + other.parts)
 
 
+class BookedFlow(Flow):
+    """A flow of one functional, in the books of another: F and what it loses are `booked`."""
+
+    booked: AbstractFunctional
+
+    def __init__(self, functional: Any, geometry: Any, booked: AbstractFunctional):
+        super().__init__(functional, geometry)
+        self.booked = booked
+
+    def slope(self, state, time, randomness=None):
+        own = self.covector(state, time, randomness)
+        covector = self.booked.at(time).differential(state)
+        return covector, self.velocity_along(state, own, time)
+
+    def per_point(self, state, time=0.0):
+        return self.booked.at(time).per_point(state)
+
+    def bind(self, state):
+        self.geometry.at(0.0).check(state)
+        self.functional.check(state)
+        return self
+
+
+class SharedFlow(FlowSum):
+    """Velocities of several flows with the same books, which the ledger counts once."""
+
+    def slope(self, state, time, randomness=None):
+        covector, velocity = self.flows[0].slope(state, time, randomness)
+        for part in self.flows[1:]:
+            velocity = tree.add(velocity, part.slope(state, time, randomness)[1])
+        return covector, velocity
+
+    def rate_per_point(self, state, time=0.0):
+        covector = self.flows[0].slope(state, time)[0]
+        rates = [
+            part.geometry.at(time).rate(state, covector, part.covector(state, time))
+            for part in self.flows
+        ]
+        return sum(rates[1:], rates[0])
+
+    def per_point(self, state, time=0.0):
+        return self.flows[0].per_point(state, time)
+
+    def bind(self, state):
+        return SharedFlow(tuple(part.bind(state) for part in self.flows))
+
+    @property
+    def shared(self):
+        return True
+
+
+def _reweighing(flow: Flow, functional: Any, bath: Thermal, still: list[Any]) -> SharedFlow:
+    """A free energy on particles whose geometry moves and reweighs them.
+
+    Terms that move feel the entropy as noise; terms that only reweigh feel its first variation
+    log rho, estimated by a kernel density.
+    """
+    moving = [term for term in flow.geometry.terms if term not in still]
+    parts: list[Flow] = [BookedFlow(_estimated(flow.functional), _sum_of(still), functional)]
+    if moving:
+        noise = bath if flow.noise is None else flow.noise + bath
+        parts.insert(0, Flow(functional, _sum_of(moving), noise))
+    return SharedFlow(tuple(parts))
+
+
+def _sum_of(terms: list[Any]) -> Any:
+    return terms[0] if len(terms) == 1 else GeometrySum(tuple(terms))
+
+
 def _prepared(flow: AbstractFlow, state: Any) -> tuple[Any, AbstractFlow]:
     state = state if is_ensemble(state) else tree.as_float(state)
     return state, flow.bind(state)
@@ -373,16 +483,28 @@ def _completed(functional: AbstractFunctional, geometry: AbstractGeometry) -> Ab
         return functional
     if not geometry.on_measures:
         return Hamiltonian(functional)
-    energy = getattr(functional, "energy", None)
-    if energy is None or isinstance(energy, Hamiltonian):
+    parts = list(functional.parts) if isinstance(functional, FunctionalSum) else [functional]
+    energies = [getattr(part, "energy", None) for part in parts]
+    if any(isinstance(energy, Hamiltonian) for energy in energies):
         return functional
-    return eqx.tree_at(lambda f: f.energy, functional, Hamiltonian(energy))
+    for i, energy in enumerate(energies):
+        if energy is not None:
+            parts[i] = eqx.tree_at(lambda f: f.energy, parts[i], Hamiltonian(energy))
+            return parts[0] if len(parts) == 1 else FunctionalSum(tuple(parts))
+    if not functional.couples:
+        return functional
+    return functional + ExpectedEnergy(Hamiltonian(Energy(_zero)))
+
+
+def _zero(x: Any) -> Any:
+    return jnp.zeros((), tree.dtype(x))
 
 
 def _check_noise(flow: Flow) -> None:
     if flow.noise is None:
         return
-    if flow.thermal is not None and flow.geometry.noise_terms == 0:
+    mute = flow.geometry.noise_terms == 0 and not flow.geometry.repulsive
+    if flow.thermal is not None and mute:
         raise ArgumentError(
             "noise",
             flow.noise.name,

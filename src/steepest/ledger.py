@@ -38,7 +38,7 @@ class Totals(eqx.Module):
     @classmethod
     def start(cls, flow: AbstractFlow, state: Any, time: Any) -> Totals:
         """Zero everywhere, and the initial value of F."""
-        first = flow.per_point(state, time)
+        first = flow.account(state, flow.per_point(state, time))
         zero = jnp.zeros_like(first)
         scalar = jnp.zeros((), zero.dtype)
         return cls(zero, zero, first, zero, scalar - jnp.inf, scalar)
@@ -84,13 +84,13 @@ def work_of_step(flow: AbstractFlow, old: Any, new: Any, time: Any, step: Any) -
     later = time + step
     at_old = flow.per_point(old, later) - flow.per_point(old, time)
     at_new = flow.per_point(new, later) - flow.per_point(new, time)
-    return 0.5 * (at_old + at_new)
+    return 0.5 * (flow.account(old, at_old) + flow.account(new, at_new))
 
 
 def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any) -> dict[str, Any]:
     """One row of the ledger, computed on the device."""
     values = flow.per_point(state, time)
-    closure = values - totals.first - totals.work + totals.dissipated
+    closure = flow.account(state, values) - totals.first - totals.work + totals.dissipated
     row = {
         "functional": average(state, values),
         "functional_error": standard_error(state, values),

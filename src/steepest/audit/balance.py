@@ -59,11 +59,14 @@ def _closing(context: Context) -> list[Check]:
         return [Check.undecided("balance", 'the run kept ledger="saves": nothing was accumulated')]
     if context.flow.subsamples:
         return [Check.undecided("balance", "the gradient is subsampled, so heat is not defined")]
+    if not all(part.functional.exact for part in context.flow.parts):
+        why = "the score is estimated by an estimator that has no potential"
+        return [Check.undecided("balance", why)]
     if isinstance(context.scheme, Metropolis) and context.explicit:
         return [
             Check.undecided("balance", "a Metropolis step is heat as a whole: nothing to close")
         ]
-    name = "heat balance" if context.flow.noisy else "energy-dissipation balance"
+    name = "heat balance" if context.flow.warm else "energy-dissipation balance"
     if not any(part.geometry.dissipative for part in context.flow.parts):
         name = "energy conservation"
     closure = np.abs(context.ledger.closure)
@@ -88,7 +91,7 @@ def descent_checks(context: Context, tolerance: float) -> list[Check]:
     dissipative = any(part.geometry.dissipative for part in context.flow.parts)
     if not dissipative and not context.flow.noisy and not context.flow.time_dependent:
         checks.append(_trend(context))
-    if dissipative and not context.flow.noisy and not context.flow.time_dependent:
+    if dissipative and not context.flow.warm and not context.flow.time_dependent:
         rise = float(max(np.max(np.diff(ledger.functional)), 0.0))
         slack = 10 * context.epsilon * context.scale
         kinetic = any(part.geometry.kinetic for part in context.flow.parts)
@@ -160,7 +163,8 @@ def expected(context: Context, defects: Defects) -> float:
     spread = 0.0
     if context.flow.noisy:
         rms = float(np.sqrt(np.mean(defects.rms[:, 0] ** 2)))
-        chains = context.trajectory.chains
+        # One account for all particles is an average already.
+        chains = 1 if context.flow.whole(context.trajectory.at(0)) else context.trajectory.chains
         # Defects of neighbouring steps are correlated over a momentum's life, hence the 5.
         spread = 5 * rms * np.sqrt(context.steps / chains)
     if not context.flow.noisy and any(part.geometry.dissipative for part in context.flow.parts):
@@ -215,7 +219,9 @@ def _one_step(
     memory = scheme.init(flow, state, time, source)
     new, _, entry = scheme.advance(flow, state, memory, time, step, source)
     work = work_of_step(flow, state, new, time, step)
-    before, after = flow.per_point(state, time), flow.per_point(new, time + step)
+    entry = jax.tree.map(lambda x: flow.account(new, x), entry)
+    before = flow.account(state, flow.per_point(state, time))
+    after = flow.account(new, flow.per_point(new, time + step))
     defect = after - before + entry.dissipated
     if work is not None:
         defect = defect - work

@@ -69,8 +69,12 @@ def second_law_checks(context: Context) -> list[Check]:
     name = "free energy descent"
     one = jax.tree.map(lambda x: x[0, 0], context.chain_points(0.0))
     count, dimension = context.trajectory.chains, tree.size(one)
-    if part.equilibrium().kind != "gibbs":
+    if callable(part.thermal.temperature) or context.flow.time_dependent:
         return [Check.undecided(name, "the temperature or the energy follows a schedule")]
+    if part.equilibrium().kind not in ("gibbs", "self-consistent"):
+        return [
+            Check.undecided(name, "other noise than the bath's: no free energy is known to fall")
+        ]
     if dimension > 4 or count < 100 or part.geometry.curved:
         why = f"the entropy of {count} points in {dimension} dimensions is not estimated reliably"
         return [Check.undecided(name, why)]

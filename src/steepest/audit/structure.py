@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -14,36 +15,40 @@ from ..states.points import points
 from .context import Context
 from .report import Check
 
+SEVERAL = 64
+
 
 def structure_checks(context: Context) -> list[Check]:
     """Onsager symmetry of every term, and S S^T = K under thermal noise, at the final state."""
-    sample = points(context.trajectory.final)
-    if context.ensemble:
-        sample = jax.tree.map(lambda x: x[0], sample)
+    final = context.trajectory.final
+    few = jax.tree.map(lambda x: x[:SEVERAL], final) if context.ensemble else final
+    sample = jax.tree.map(lambda x: x[0], points(final)) if context.ensemble else final
     time = float(context.trajectory.times[-1])
     generator = np.random.default_rng(0)
 
-    def random() -> Any:
+    def random(like: Any) -> Any:
         return jax.tree.map(
-            lambda x: jax.numpy.asarray(generator.standard_normal(x.shape), x.dtype), sample
+            lambda x: jax.numpy.asarray(generator.standard_normal(x.shape), x.dtype), like
         )
 
     worst, negative, mismatch = 0.0, 0.0, 0.0
     for part in context.flow.parts:
-        # An ensemble is judged at one of its points; a law that is known as a whole, as a whole.
-        ground = getattr(part.geometry, "ground", None) if context.ensemble else part.geometry
-        ground = (ground or part.geometry).at(time)
-        for _ in range(3):
-            a, b = random(), random()
-            for term in _terms(ground):
-                ab, ba, aa, bb = _products(term, sample, a, b)
+        # Transport of an ensemble is judged at one of its points, what couples particles on several
+        # of them; a law that is known as a whole, as a whole.
+        for whole in part.geometry.at(time).terms:
+            ground = _ground(whole) if context.ensemble else None
+            state, judged = (sample, ground) if ground is not None else (few, whole)
+            for _, term in itertools.product(range(3), _terms(judged)):
+                a, b = random(state), random(state)
+                ab, ba, aa, bb = _products(term, state, a, b)
                 size = float(np.sqrt(abs(aa * bb)) + abs(ab) + abs(ba)) or 1.0
                 odd = abs(ab + ba) + abs(aa) if term.conservative else abs(ab - ba)
                 worst = max(worst, odd / size)
                 negative = max(negative, -aa / size)
-            if part.thermal is not None and ground.noise_terms:
-                white = tuple(random() for _ in range(ground.noise_terms))
-                squared, rate = _noise_norm(ground, sample, a, white)
+            count = judged.noise_terms
+            if part.thermal is not None and count and not judged.on_measures:
+                a, white = random(state), tuple(random(state) for _ in range(count))
+                squared, rate = _noise_norm(judged, state, a, white)
                 mismatch = max(mismatch, abs(squared - rate) / (abs(rate) + 1e-300))
     # A backward-stable solve errs by eps times the condition number: sqrt(eps) admits condition
     # numbers up to 1/sqrt(eps), while a wrong operator errs by its own relative defect.
@@ -56,7 +61,7 @@ def structure_checks(context: Context) -> list[Check]:
             "<a, K b> = <b, K a> and <a, K a> >= 0 (antisymmetric where conservative)",
         )
     ]
-    if any(part.thermal is not None for part in context.flow.parts):
+    if any(p.thermal is not None and p.geometry.noise_terms for p in context.flow.parts):
         checks.append(
             Check.compare(
                 "fluctuation-dissipation",
@@ -66,6 +71,14 @@ def structure_checks(context: Context) -> list[Check]:
             )
         )
     return checks
+
+
+def _ground(geometry: Any) -> Any | None:
+    """The geometry of one particle, with the factors before the transport; None without one."""
+    if hasattr(geometry, "factor"):
+        inner = _ground(geometry.part)
+        return None if inner is None else geometry.factor * inner
+    return getattr(geometry, "ground", None)
 
 
 def _terms(geometry: Any) -> list[Any]:

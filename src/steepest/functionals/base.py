@@ -62,6 +62,19 @@ class AbstractFunctional(eqx.Module):
         """The linear and the entropic part by themselves, for schemes that treat them exactly."""
         return Resolved(None, 0.0, (self,))
 
+    def check(self, state: Any) -> None:
+        """Raises ArgumentError when the functional cannot be evaluated at this state."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether `differential` is the differential of the value; an estimated score is not."""
+        return True
+
+    @property
+    def couples(self) -> bool:
+        """Whether particles feel one another: F is no mean of a function of one particle."""
+        return False
+
     def at(self, time: Any) -> AbstractFunctional:
         """The functional with its protocol frozen at `time` (itself if it has none)."""
         del time
@@ -100,6 +113,18 @@ class Sum(AbstractFunctional):
 
     def __call__(self, state):
         return sum((part(state) for part in self.parts[1:]), self.parts[0](state))
+
+    def check(self, state):
+        for part in self.parts:
+            part.check(state)
+
+    @property
+    def exact(self):
+        return all(part.exact for part in self.parts)
+
+    @property
+    def couples(self):
+        return any(part.couples for part in self.parts)
 
     def differential(self, state):
         return _added([part.differential(state) for part in self.parts])
@@ -158,6 +183,17 @@ class Scaled(AbstractFunctional):
 
     def __call__(self, state):
         return self.factor * self.part(state)
+
+    def check(self, state):
+        self.part.check(state)
+
+    @property
+    def exact(self):
+        return self.part.exact
+
+    @property
+    def couples(self):
+        return self.part.couples
 
     def differential(self, state):
         return tree.scale(self.factor, self.part.differential(state))

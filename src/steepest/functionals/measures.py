@@ -7,10 +7,12 @@ Each holds for every representation of a measure. On `Particles` the entropy has
 from __future__ import annotations
 
 import abc
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -18,8 +20,9 @@ from jaxtyping import Array, Float
 from .. import tree
 from ..errors import ArgumentError
 from ..states import Particles
-from .base import AbstractFunctional, Resolved
+from .base import AbstractFunctional, Resolved, Scaled, Sum
 from .energy import Energy
+from .scores import AbstractScoreEstimator, KernelDensity
 
 
 class ExpectedEnergy(AbstractFunctional):
@@ -81,7 +84,13 @@ class ExpectedEnergy(AbstractFunctional):
 
 
 class Entropic(AbstractFunctional):
-    """<E> - temperature S: on particles the entropy is estimated, and its flow is noise."""
+    """<E> - temperature S. On particles the flow of the entropy is noise.
+
+    With an `estimator` (KernelDensity, SteinRidge, ScoreNetwork) there is no noise: the particles
+    follow the estimated score instead.
+    """
+
+    estimator: eqx.AbstractVar[AbstractScoreEstimator | None]
 
     @abc.abstractmethod
     def realise(self) -> tuple[ExpectedEnergy, Any]:
@@ -91,25 +100,48 @@ class Entropic(AbstractFunctional):
         if not isinstance(state, Particles):
             return self(state)
         energy, temperature = self.realise()
-        return energy.per_point(state) - temperature * state.entropy_terms()
+        if self.estimator is not None:
+            logs = self.estimator.log_density(state)
+        else:
+            logs = -state.entropy_terms()
+        return energy.per_point(state) + temperature * logs
 
     def differential(self, state: Any) -> Any:
         """Raises ArgumentError on particles: the derivative of an estimate is not the score."""
-        if isinstance(state, Particles):
+        if not isinstance(state, Particles):
+            return super().differential(state)
+        if self.estimator is None:
             raise ArgumentError(
                 "functional",
                 self.name,
                 "the entropy of particles has no differential; a flow of FreeEnergy(energy, T) "
-                "under Wasserstein() puts thermal noise in its place",
+                "under Wasserstein() puts thermal noise in its place, and an estimator, as in "
+                "FreeEnergy(energy, T, KernelDensity()), a score",
             )
-        return super().differential(state)
+        energy, temperature = self.realise()
+        return tree.axpy(temperature, self.estimator.covector(state), energy.differential(state))
+
+    def _estimated(self, state: Any) -> Float[Array, ""]:
+        if not isinstance(state, Particles):
+            return dataclasses.replace(self, estimator=None)(state)
+        return state.average(self.per_point(state))
+
+    @property
+    def exact(self) -> bool:
+        return self.estimator is None or self.estimator.potential
+
+    @property
+    def couples(self) -> bool:
+        return self.estimator is not None
 
 
 class NegativeEntropy(Entropic):
     """integral rho log rho = -S(rho); its Wasserstein flow is the heat equation (eq. 45, E = 0)."""
 
+    estimator: AbstractScoreEstimator | None = None
+
     def __call__(self, state: Any) -> Float[Array, ""]:
-        return -state.entropy()
+        return self._estimated(state) if self.couples else -state.entropy()
 
     def realise(self):
         return ExpectedEnergy(Energy(_zero)), 1.0
@@ -134,17 +166,25 @@ class FreeEnergy(Entropic):
 
     energy: AbstractFunctional
     temperature: Any
+    estimator: AbstractScoreEstimator | None
 
-    def __init__(self, energy: AbstractFunctional | Callable, temperature: Any = 1.0):
+    def __init__(
+        self,
+        energy: AbstractFunctional | Callable,
+        temperature: Any = 1.0,
+        estimator: AbstractScoreEstimator | None = None,
+    ):
         if not isinstance(energy, AbstractFunctional):
             energy = Energy(energy)
         if isinstance(temperature, (int, float)) and not (
             math.isfinite(temperature) and temperature >= 0
         ):
             raise ArgumentError("temperature", temperature, "a finite number >= 0 (or a schedule)")
-        self.energy, self.temperature = energy, temperature
+        self.energy, self.temperature, self.estimator = energy, temperature, estimator
 
     def __call__(self, state: Any) -> Float[Array, ""]:
+        if self.couples:
+            return self._estimated(state)
         return state.expect(self.energy) - self.temperature * state.entropy()
 
     def realise(self):
@@ -159,7 +199,7 @@ class FreeEnergy(Entropic):
 
     def at(self, time: Any) -> FreeEnergy:
         fixed = self.temperature(time) if callable(self.temperature) else self.temperature
-        return FreeEnergy(self.energy.at(time), fixed)
+        return FreeEnergy(self.energy.at(time), fixed, self.estimator)
 
     @property
     def time_dependent(self) -> bool:
@@ -182,11 +222,12 @@ class KL(Entropic):
     """
 
     target: Any
+    estimator: AbstractScoreEstimator | None
 
-    def __init__(self, target: Any):
+    def __init__(self, target: Any, estimator: AbstractScoreEstimator | None = None):
         if not (hasattr(target, "log_prob") or callable(target)):
             raise ArgumentError("target", type(target).__name__, "a log density or a measure")
-        self.target = target
+        self.target, self.estimator = target, estimator
 
     def log_target(self, x: Any) -> Float[Array, ""]:
         """log pi(x), unnormalised."""
@@ -195,6 +236,8 @@ class KL(Entropic):
         return getattr(self.target, "log_prob", self.target)(x)
 
     def __call__(self, state: Any) -> Float[Array, ""]:
+        if self.couples:
+            return self._estimated(state)
         return -state.entropy() - state.expect(self.log_target)
 
     def realise(self):
@@ -210,6 +253,39 @@ class KL(Entropic):
     @property
     def name(self) -> str:
         return "KL(ρ‖π)"
+
+
+def realised(functional: AbstractFunctional) -> tuple[AbstractFunctional, Any | None]:
+    """The functional with its entropies taken out, and the temperature of the noise for them.
+
+    None where there was none. Entropies with an estimator stay.
+    """
+    if isinstance(functional, Entropic) and functional.estimator is None:
+        return functional.realise()
+    if isinstance(functional, Scaled):
+        inner, temperature = realised(functional.part)
+        if temperature is None:
+            return functional, None
+        return Scaled(inner, functional.factor), functional.factor * temperature
+    if isinstance(functional, Sum):
+        pairs = [realised(part) for part in functional.parts]
+        baths = [temperature for _, temperature in pairs if temperature is not None]
+        if not baths:
+            return functional, None
+        total = baths[0] if len(baths) == 1 else sum(baths[1:], baths[0])
+        return Sum(tuple(part for part, _ in pairs)), total
+    return functional, None
+
+
+def estimated(functional: AbstractFunctional) -> AbstractFunctional:
+    """The functional with a kernel density behind every entropy that has no estimator."""
+    if isinstance(functional, Entropic) and functional.estimator is None:
+        return dataclasses.replace(functional, estimator=KernelDensity())
+    if isinstance(functional, Scaled):
+        return Scaled(estimated(functional.part), functional.factor)
+    if isinstance(functional, Sum):
+        return Sum(tuple(estimated(part) for part in functional.parts))
+    return functional
 
 
 def _zero(x: Any) -> Float[Array, ""]:

@@ -3,8 +3,8 @@
 A geometry is one map, `sharp`: covector -> tangent. Of parameters: `Euclidean`, `Riemannian`, and
 the manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of phase space:
 `Symplectic` (conserves) and `Friction` (dissipates). Of measures: `Wasserstein` (mass moves) and
-`FisherRao` (mass appears and disappears). They
-add and scale.
+`FisherRao` (mass appears and disappears), `Stein` (velocities smoothed by a kernel). They add and
+scale.
 """
 
 from .base import AbstractGeometry as AbstractGeometry
@@ -16,6 +16,7 @@ from .kinetic import Friction as Friction
 from .kinetic import Symplectic as Symplectic
 from .manifold import Manifold as Manifold
 from .sphere import Sphere as Sphere
+from .stein import Stein as Stein
 from .stiefel import Stiefel as Stiefel
 from .symmetric_positive_definite import (
     SymmetricPositiveDefinite as SymmetricPositiveDefinite,

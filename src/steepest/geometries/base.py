@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from .. import tree
 from ..errors import ArgumentError
+from ..states.points import pairing
 
 
 class AbstractGeometry(eqx.Module):
@@ -33,6 +34,13 @@ class AbstractGeometry(eqx.Module):
     def norm_sq(self, state: Any, covector: Any) -> Float[Array, ""]:
         """<covector, K(x) covector> >= 0, the rate of dissipation (eq. 40)."""
         return tree.dot(covector, self.sharp(state, covector))
+
+    def rate(
+        self, state: Any, covector: Any, own: Any, temperature: Any = None
+    ) -> Float[Array, "..."]:
+        """<covector, K own> per point, the rate at which a flow of `own` lowers the functional."""
+        del temperature
+        return pairing(state, covector, self.sharp(state, own))
 
     def sqrt(self, state: Any, white: tuple[Any, ...]) -> Any:
         """S(x) xi with S S^T the symmetric part of K; `white` holds `noise_terms` white noises."""
@@ -85,6 +93,11 @@ class AbstractGeometry(eqx.Module):
     def noise_terms(self) -> int:
         """How many independent white noises `sqrt` takes."""
         return 1
+
+    @property
+    def repulsive(self) -> bool:
+        """Whether temperature div K alone stands for thermal noise on particles."""
+        return False
 
     @property
     def dissipative(self) -> bool:
@@ -177,6 +190,10 @@ class Sum(AbstractGeometry):
             total = tree.add(total, part)
         return total
 
+    def rate(self, state, covector, own, temperature=None):
+        rates = [part.rate(state, covector, own, temperature) for part in self.parts]
+        return sum(rates[1:], rates[0])
+
     def full_rate(self, state, variation):
         rates = [part.full_rate(state, variation) for part in self.parts]
         return sum(rates[1:], rates[0])
@@ -195,6 +212,10 @@ class Sum(AbstractGeometry):
     @property
     def noise_terms(self):
         return sum(part.noise_terms for part in self.parts)
+
+    @property
+    def repulsive(self):
+        return any(part.repulsive for part in self.parts)
 
     @property
     def dissipative(self):
@@ -256,6 +277,9 @@ class Scaled(AbstractGeometry):
     def log_volume(self, state):
         return self.part.log_volume(state)
 
+    def rate(self, state, covector, own, temperature=None):
+        return self.factor * self.part.rate(state, covector, own, temperature)
+
     def full_rate(self, state, variation):
         return self.factor * self.part.full_rate(state, variation)
 
@@ -268,6 +292,10 @@ class Scaled(AbstractGeometry):
     @property
     def noise_terms(self):
         return self.part.noise_terms
+
+    @property
+    def repulsive(self):
+        return self.part.repulsive
 
     @property
     def dissipative(self):

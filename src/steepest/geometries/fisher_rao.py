@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ArgumentError
+from ..states import Particles
 from .base import AbstractGeometry
 
 
@@ -27,6 +28,10 @@ class FisherRao(AbstractGeometry):
         if not hasattr(state, "reweight"):
             raise ArgumentError(
                 "state", type(state).__name__, "FisherRao reweighs measures; try Gaussian(...)"
+            )
+        if isinstance(state, Particles) and state.log_weights is None:
+            raise ArgumentError(
+                "log_weights", "None", "reweighting needs weights: use particles.weighted()"
             )
 
     @property

@@ -2,12 +2,14 @@
 
 `Euler` follows the velocity; `RungeKutta` does so adaptively through diffrax; `MinimizingMovement`
 minimises instead. `Leapfrog`, `BAOAB` and `OBABO` are words of one splitting for kinetic flows,
-`Metropolis` makes the stationary law exact, and `Composition` advances a sum of flows part by part.
-For a law: `FiniteVolume` (implicit, on a grid) and `Exponential` (exact where it is known).
+`Metropolis` makes the stationary law exact, `BirthDeath` reweighs and resamples particles, and
+`Composition` advances a sum of flows part by part. For a law: `FiniteVolume` (implicit, on a grid)
+and `Exponential` (exact where it is known).
 """
 
 from .base import AbstractScheme as AbstractScheme
 from .base import Entry as Entry
+from .birth_death import BirthDeath as BirthDeath
 from .composition import Composition as Composition
 from .euler import Euler as Euler
 from .exponential import Exponential as Exponential

@@ -46,7 +46,7 @@ class Composition(AbstractScheme):
         else:
             sequence = [(index, scheme, 1.0) for index, scheme in sequence]
         parts = _parts(flow)
-        shared = len(flow.parts) == 1
+        shared = flow.shared
         for turn, (index, scheme, fraction) in enumerate(sequence):
             part, own = parts[index], randomness.fold(turn + 1)
             inner = scheme.init(part, state, time, own)

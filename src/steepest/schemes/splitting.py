@@ -196,8 +196,10 @@ def _friction(geometry: Any) -> Any | None:
 
 def hamiltonian(functional: Any) -> Hamiltonian:
     """The Hamiltonian inside a kinetic functional of a point or of particles."""
-    found = functional.energy if isinstance(functional, ExpectedEnergy) else functional
-    if not isinstance(found, Hamiltonian):
+    parts = getattr(functional, "parts", (functional,))
+    energies = [part.energy if isinstance(part, ExpectedEnergy) else part for part in parts]
+    found = next((energy for energy in energies if isinstance(energy, Hamiltonian)), None)
+    if found is None:
         raise ArgumentError(
             "functional", functional.name, "a splitting needs H(q, p) = E(q) + |p|²/2"
         )

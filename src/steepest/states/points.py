@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import tree
 from .particles import Particles
+from .phase import Phase
 
 
 def is_ensemble(state: Any) -> bool:
@@ -45,6 +47,20 @@ def with_points(state: Any, new: Any) -> Any:
     return new
 
 
+def coordinates(state: Particles) -> Float[Array, "n d"]:
+    """The positions as one matrix, a row a particle; of a `Phase` without the momenta."""
+    inner = state.positions
+    if isinstance(inner, Phase):
+        state = Particles(inner.position, None, state.axis)
+    return state.flat()
+
+
+def from_coordinates(state: Particles, x: Float[Array, "n d"]) -> Any:
+    """The matrix as positions of the state again (momenta zero), the inverse of `coordinates`."""
+    _, transpose = jax.vjp(lambda p: coordinates(Particles(p, None, state.axis)), state.positions)
+    return transpose(x)[0]
+
+
 def each(fn: Callable[..., Any], state: Any) -> Callable[..., Any]:
     """fn of one point, made to act on every point of the state."""
     return state.vmap(fn) if isinstance(state, Particles) else fn
@@ -62,12 +78,12 @@ def turned(state: Any, axis: int) -> Any:
 
 def average(state: Any, values: Any) -> Any:
     """The weighted mean of per-point values (themselves, for one point)."""
-    return state.average(values) if isinstance(state, Particles) else values
+    return state.average(values) if isinstance(state, Particles) and jnp.ndim(values) else values
 
 
 def standard_error(state: Any, values: Float[Array, "..."]) -> Float[Array, ""]:
     """Of the mean of per-point values, for independent points; zero for one point."""
-    if not isinstance(state, Particles):
+    if not isinstance(state, Particles) or jnp.ndim(values) == 0:
         return jnp.zeros((), jnp.result_type(values))
     mean = state.average(values)
     w = state.weights
@@ -76,7 +92,9 @@ def standard_error(state: Any, values: Float[Array, "..."]) -> Float[Array, ""]:
 
 
 def pairing(state: Any, covector: Any, tangent: Any) -> Float[Array, "..."]:
-    """<covector, tangent> per point, so that its average over the state is the full pairing."""
+    """<covector, tangent>: one number; for equally weighted particles one each, to average."""
     if isinstance(state, Particles):
+        if state.log_weights is not None:
+            return tree.dot(covector, tangent)  # weights may move: what is per point has no account
         return tree.dot(state.potential_gradient(covector), tangent.positions, state.axis)
     return tree.dot(covector, tangent)
