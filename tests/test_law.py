@@ -117,7 +117,7 @@ def test_a_flow_of_parameters_without_noise_moves_a_gaussian_by_the_expected_ene
 def test_equilibrium_of_a_law():
     assert st.Flow(st.KL(BENT), st.FisherRao()).equilibrium().kind == "gibbs"
     mixed = st.Flow(st.FreeEnergy(BENT, 0.5) + st.InternalEnergy(2.0), st.Wasserstein())
-    assert mixed.equilibrium().kind == "minimiser"
+    assert mixed.equilibrium().kind == "self-consistent"
     assert st.Flow(st.NegativeEntropy(), st.Wasserstein()).equilibrium().kind == "minimiser"
     cold = st.Flow(st.ExpectedEnergy(BENT), st.Wasserstein()).equilibrium()
     assert cold.kind == "minimiser"

@@ -91,6 +91,7 @@ _HOME = {
     ],
     "driver": ["solve"],
     "agreement": ["CrossCheck", "cross_check"],
+    "chaos": ["propagation_of_chaos"],
     "trajectory": ["Trajectory"],
     "ledger": ["Ledger"],
     "audit": ["Audit", "Check"],
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from .agreement import cross_check as cross_check
     from .audit import Audit as Audit
     from .audit import Check as Check
+    from .chaos import propagation_of_chaos as propagation_of_chaos
     from .driver import solve as solve
     from .errors import ArgumentError as ArgumentError
     from .errors import Diverged as Diverged

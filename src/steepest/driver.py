@@ -58,9 +58,9 @@ def solve(
     the state and the ledger are kept, beginning with the initial state. `key` is needed by noisy
     flows. `ledger="steps"` accumulates heat and dissipation at every step, `"saves"` only looks at
     F at saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is
-    done. `start` is the initial time of schedules. `mesh`: a `jax.sharding.Mesh` with one axis shares
-    the particles out among its devices, which hand them round where they interact; the numbers are
-    those of one device, to round-off.
+    done. `start` is the initial time of schedules. `mesh`: a `jax.sharding.Mesh` with one axis,
+    among whose devices the particles are shared out; where they interact they travel round. The
+    numbers are those of one device, to round-off.
 
     A `Particles` state under a flow of parameters is an ensemble of independent copies.
     Differentiable in the arrays inside `flow` and `state`. Raises ArgumentError before anything

@@ -294,7 +294,7 @@ class Flow(AbstractFlow):
                 )
             resolved = functional.resolve()
             if resolved.rest or resolved.potential is None:
-                own, warm = realised(functional)
+                own, warm = realised(functional) if resolved.rest else (functional, None)
                 bath = None if warm is None else Thermal(warm)
                 noise = bath if noise is None else noise if bath is None else noise + bath
                 return _equilibrium.of_measure(own, self.geometry, noise)
@@ -371,7 +371,8 @@ class FlowSum(AbstractFlow):
         return sum(values[1:], values[0])
 
     def bind(self, state):
-        return FlowSum(tuple(part.bind(state) for part in self.flows))
+        bound = [part.bind(state) for part in self.flows]
+        return FlowSum(tuple(part for flow in bound for part in flow.parts))
 
     def __str__(self) -> str:
         return "\n+ ".join(str(part) for part in self.flows)

@@ -72,9 +72,7 @@ def second_law_checks(context: Context) -> list[Check]:
     if callable(part.thermal.temperature) or context.flow.time_dependent:
         return [Check.undecided(name, "the temperature or the energy follows a schedule")]
     if part.equilibrium().kind not in ("gibbs", "self-consistent"):
-        return [
-            Check.undecided(name, "other noise than the bath's: no free energy is known to fall")
-        ]
+        return [Check.undecided(name, "with other noise than the bath's no free energy need fall")]
     if dimension > 4 or count < 100 or part.geometry.curved:
         why = f"the entropy of {count} points in {dimension} dimensions is not estimated reliably"
         return [Check.undecided(name, why)]

@@ -98,7 +98,7 @@ class AbstractFunctional(eqx.Module):
     def __add__(self, other: AbstractFunctional) -> AbstractFunctional:
         if not isinstance(other, AbstractFunctional):
             return NotImplemented
-        return Sum(_parts(self) + _parts(other))
+        return Sum(parts(self) + parts(other))
 
     def __mul__(self, factor: float) -> AbstractFunctional:
         return Scaled(self, factor)
@@ -262,5 +262,6 @@ def _added(covectors: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *covectors)
 
 
-def _parts(functional: AbstractFunctional) -> tuple[AbstractFunctional, ...]:
+def parts(functional: AbstractFunctional) -> tuple[AbstractFunctional, ...]:
+    """The terms of a sum; itself otherwise."""
     return functional.parts if isinstance(functional, Sum) else (functional,)

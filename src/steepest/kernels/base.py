@@ -94,7 +94,8 @@ class KernelSum(AbstractKernel):
 
     def rows(self, x, y, values, weights):
         found = [part.rows(x, y, values, weights) for part in self.parts]
-        return tuple(sum(more[1:], more[0]) for more in zip(*found, strict=True))
+        values, slopes = zip(*found, strict=True)
+        return sum(values[1:], values[0]), sum(slopes[1:], slopes[0])
 
     def stein(self, x, score_x, y, score_y):
         found = [part.stein(x, score_x, y, score_y) for part in self.parts]
