@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ("sampling", "density", "dial")
+NAMES = ("sampling", "density", "dial", "interacting")
 
 
 def main() -> None:

@@ -296,6 +296,81 @@ def test_a_law_leaves_its_density_and_a_film(steepest, example, settings):
     assert rows[0][-1] == "density" and min(float(row[-1]) for row in rows[1:]) >= 0
 
 
+@pytest.mark.parametrize(
+    ("example", "settings"),
+    [
+        ("svgd_breast_cancer", ["state.chains=40", "run.steps=50"]),
+        ("desai_zwanzig", ["state.count=200", "run.time=2.0", "run.save_every=4"]),
+        ("aggregation_diffusion", ["state.count=200", "run.time=0.1", "run.save_every=10"]),
+        ("mmd_flow", ["state.count=60", "run.steps=20"]),
+        ("sinkhorn_flow", ["state.count=40", "run.steps=4"]),
+        ("mean_field_network", ["state.count=40", "run.steps=20"]),
+    ],
+)
+def test_a_cloud_leaves_its_particles_and_a_film(steepest, example, settings):
+    words = [word for setting in settings for word in ("--set", setting)]
+    code, text = steepest("run", EXAMPLES / f"{example}.toml", "--out", "run", *words)
+    assert code == 0, text
+    names = {entry.name for entry in Path("run").iterdir()}
+    assert (FILES - {"samples.nc"}) | {"trajectory.npz", "particles.csv", "frame_00.png"} <= names
+    text = Path("run/report.html").read_text()
+    assert_offline_and_inert(text, Page(text))
+    rows = list(csv.reader(Path("run/particles.csv").read_text().splitlines()))
+    count = next(int(s.partition("=")[2]) for s in settings if s.startswith("state"))
+    assert len(rows) == count + 1
+    if example == "mmd_flow":
+        assert rows[0] == ["sepal length", "petal length"]
+
+
+def test_a_weighted_cloud_moves_and_is_reweighed(steepest, tmp_path):
+    spec = """
+[state]
+kind = "cloud"
+count = 100
+dimension = 1
+weighted = true
+[functional]
+kind = "kl"
+energy = { kind = "gaussian-mixture", means = [[-2.0], [2.0]], deviation = 0.5 }
+[[geometry]]
+kind = "wasserstein"
+[[geometry]]
+kind = "fisher-rao"
+[scheme]
+kind = "strang"
+step = 0.05
+schemes = ["euler", "birth-death"]
+[run]
+time = 1.0
+save_every = 4
+precision = "float64"
+"""
+    (tmp_path / "spec.toml").write_text(spec)
+    code, text = steepest("run", "spec.toml", "--out", "run")
+    assert code == 0, text
+    rows = list(csv.reader(Path("run/particles.csv").read_text().splitlines()))
+    assert rows[0] == ["x1", "weight"]
+    assert abs(sum(float(row[1]) for row in rows[1:]) - 1) < 1e-8
+
+
+def test_points_of_a_csv_file_that_cannot_be_used(steepest, tmp_path):
+    (tmp_path / "points.csv").write_text("x,y,name\n1,2,a\n3,,b\n")
+    text = (EXAMPLES / "mmd_flow.toml").read_text().replace("data/iris.csv", "points.csv")
+    (tmp_path / "spec.toml").write_text(text)
+    cases = {
+        '["x","z"]': "lacks",
+        '["x","name"]': "not a number",
+        '["x","y"]': "no value",
+        '["x","x"]': "twice",
+        '["x"]': "dimension",
+    }
+    for columns, message in cases.items():
+        given = ["--set", f"functional.columns={columns}"]
+        code, text = steepest("run", "spec.toml", "--out", "run", *given)
+        assert code == 2 and message in text, text
+    assert visible(tmp_path) == ["points.csv", "spec.toml"]
+
+
 def test_a_gaussian_from_a_spec_has_a_film_too(steepest, tmp_path):
     spec = """
 [state]

@@ -144,6 +144,10 @@ def order_check(context: Context, defects: Defects) -> Check:
     why = f"defect ~ step^{exponent:.2f}, theory {expected_exponent:g}"
     if exponent < expected_exponent - 0.5 and middle <= 200 * context.epsilon * context.scale:
         return Check.undecided(name, "a functional in float32 hides the defect of so small a step")
+    if exponent < expected_exponent - 0.5 and not all(
+        part.functional.smooth for part in context.flow.parts
+    ):
+        return Check.undecided(name, f"{why}: the force is singular where particles meet")
     return Check.compare(name, max(expected_exponent - exponent, 0.0), 0.5, why)
 
 

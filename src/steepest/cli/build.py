@@ -12,6 +12,8 @@ from jax.flatten_util import ravel_pytree
 from .. import tree
 from ..errors import ArgumentError
 from ..flow import Flow
+from ..functionals import ExpectedEnergy, FreeEnergy
+from ..noise import Thermal
 from ..problems import Problem
 from ..schemes import AbstractScheme
 from ..states import Particles, Phase
@@ -52,17 +54,32 @@ def build(spec: Spec, allow_code: bool = False) -> Job:
     noise = None
     for part in [table.build() for table in spec.noise]:
         noise = part if noise is None else noise + part
-    flow = Flow(problem.functional, geometry, noise)
     if spec.state.kind in LAW_STATES:
-        kinetic = geometry.kinetic
-        state = spec.state.build_law(context, kinetic)
-        law = flow.lift()
+        key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
+        law = Flow(problem.functional, geometry, noise).lift()
+        state = spec.state.build_law(context, geometry.kinetic, key_state)
         _check_memory(spec, state, law)
-        return Job(problem, law, spec.scheme.build(), state, jax.random.key(spec.run.seed))
+        return Job(problem, law, spec.scheme.build(), state, key_run)
+    functional = problem.functional
+    if geometry.on_measures:
+        functional, noise = _of_the_law(functional, noise)
+    flow = Flow(functional, geometry, noise)
     _check_memory(spec, problem.start, flow)
     key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
     state = initial_state(spec, problem, flow, key_state)
     return Job(problem, flow, spec.scheme.build(), state, key_run)
+
+
+def _of_the_law(energy: Any, noise: Any) -> tuple[Any, Any]:
+    """An energy of parameters under a geometry of measures: the bath becomes the entropy."""
+    terms = () if noise is None else noise.terms
+    bath = next((term for term in terms if isinstance(term, Thermal)), None)
+    if bath is None:
+        return ExpectedEnergy(energy), noise
+    if len(terms) > 1:
+        names = " + ".join(term.name for term in terms)
+        raise ArgumentError("noise", names, "a geometry of measures takes thermal noise only")
+    return FreeEnergy(energy, bath.temperature), None
 
 
 def _problem(spec: Spec, context: Context) -> Problem:
@@ -76,7 +93,8 @@ def _problem(spec: Spec, context: Context) -> Problem:
         total = parts[0]
         for part in parts[1:]:
             total = total + part
-        return Problem(total, ())
+        axes = tuple(getattr(first, "columns", ()))
+        return Problem(total, (), coords={"axis": axes} if axes else {})
     problem = first.build(context)
     _try_energy(spec, problem)
     if spec.state.kind in LAW_STATES:

@@ -92,10 +92,10 @@ def _distance(job: Job, final: Any) -> float | None:
 def _law_pictures(job: Job, outcome: Outcome) -> tuple[list[Picture], tuple[Picture, ...]]:
     """The law at several times at once, and one picture for each frame."""
     trajectory = outcome.trajectory
-    picked = _picked(trajectory, PANELS)
-    times = np.asarray(trajectory.times)[picked]
+    few = picked(trajectory, PANELS)
+    times = np.asarray(trajectory.times)[few]
     if isinstance(trajectory.final, Categorical):
-        bars = np.stack([np.asarray(trajectory.at(i).probabilities) for i in picked])
+        bars = np.stack([np.asarray(trajectory.at(i).probabilities) for i in few])
         return [
             Picture(
                 "law",
@@ -108,7 +108,7 @@ def _law_pictures(job: Job, outcome: Outcome) -> tuple[list[Picture], tuple[Pict
     grid = _grid(trajectory)
     target = _target(job, trajectory, grid)
     axes = grid.axes
-    shown = np.stack([_on(trajectory.at(i), grid) for i in picked])
+    shown = np.stack([_on(trajectory.at(i), grid) for i in few])
     names = ("q", "p") if job.flow.geometry.kinetic else ("x1", "x2")
     gibbs = "; the Gibbs law is dashed" if grid.dimension == 1 else "; contours: the Gibbs law"
     law = Picture(
@@ -120,7 +120,7 @@ def _law_pictures(job: Job, outcome: Outcome) -> tuple[list[Picture], tuple[Pict
         lambda theme: figures.law_figure(times, axes, shown, target, names, theme=theme),
         wide=True,
     )
-    many = _picked(trajectory, FRAMES)
+    many = picked(trajectory, FRAMES)
     moments = np.asarray(trajectory.times)[many]
     values = np.stack([_on(trajectory.at(i), grid) for i in many])
 
@@ -137,7 +137,7 @@ def _law_pictures(job: Job, outcome: Outcome) -> tuple[list[Picture], tuple[Pict
     return [law], tuple(frame(k) for k in range(len(many)))
 
 
-def _picked(trajectory: Any, count: int) -> list[int]:
+def picked(trajectory: Any, count: int) -> list[int]:
     """Saves at which the functional has fallen by equal parts, so that the frames show motion."""
     fallen = np.abs(np.diff(np.asarray(trajectory.ledger.functional, float)))
     share = np.append(0.0, np.cumsum(fallen))

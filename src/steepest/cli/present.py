@@ -16,7 +16,7 @@ from .. import figures
 from ..report import Picture, Record, diagnostics, ledger_csv, paint, render
 from ..report.page import number
 from ..states.points import is_law
-from . import folder, laws
+from . import clouds, folder, laws
 from .build import Job
 from .execute import Outcome
 from .ingredients import LAW_STATES
@@ -29,6 +29,8 @@ GRID = 140
 def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
     """Everything that the report says."""
     trajectory, audit = outcome.trajectory, outcome.audit
+    if clouds.is_cloud(job):
+        return clouds.record(spec, job, outcome, resolved, provenance)
     if spec.state.kind in LAW_STATES:
         return laws.record(spec, job, outcome, resolved, provenance)
     names, draws = diagnostics.flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
@@ -57,7 +59,9 @@ def write(place: Path, record: Record, job: Job, outcome: Outcome) -> None:
     """The files of the run folder."""
     (place / "spec.toml").write_text(record.spec, encoding="utf-8")
     (place / "ledger.csv").write_text(ledger_csv(record.ledger), encoding="utf-8")
-    if is_law(outcome.trajectory.states):
+    if clouds.is_cloud(job):
+        clouds.write_states(place, job, outcome.trajectory)
+    elif is_law(outcome.trajectory.states):
         laws.write_states(place, outcome.trajectory)
     else:
         _write_samples(place, job, outcome)

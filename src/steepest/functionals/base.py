@@ -71,6 +71,11 @@ class AbstractFunctional(eqx.Module):
         return True
 
     @property
+    def smooth(self) -> bool:
+        """Whether the differential is continuous; a force that is singular at contact is not."""
+        return True
+
+    @property
     def couples(self) -> bool:
         """Whether particles feel one another: F is no mean of a function of one particle."""
         return False
@@ -121,6 +126,10 @@ class Sum(AbstractFunctional):
     @property
     def exact(self):
         return all(part.exact for part in self.parts)
+
+    @property
+    def smooth(self):
+        return all(part.smooth for part in self.parts)
 
     @property
     def couples(self):
@@ -190,6 +199,10 @@ class Scaled(AbstractFunctional):
     @property
     def exact(self):
         return self.part.exact
+
+    @property
+    def smooth(self):
+        return self.part.smooth
 
     @property
     def couples(self):

@@ -78,6 +78,10 @@ class MMD(AbstractDiscrepancy):
         own = 0.5 * pairs.energy(self.kernel, x, w)
         return own - jnp.sum(w * pairs.potential(self.kernel, x, y, v)) + self.constant
 
+    @property
+    def smooth(self):
+        return self.kernel.smooth
+
 
 class SlicedWasserstein(AbstractDiscrepancy):
     """1/2 E_theta W2^2(theta.rho, theta.nu) over `projections` directions theta, drawn once.
@@ -115,7 +119,7 @@ class SlicedWasserstein(AbstractDiscrepancy):
 class SinkhornDivergence(AbstractDiscrepancy):
     """1/2 (OT_eps(rho, nu) - OT_eps(rho, rho)/2 - OT_eps(nu, nu)/2) for the squared distance.
 
-    `epsilon`: the entropic regularisation, in squared units of the data (default: 5 % of the mean
+    `epsilon`: the entropic regularisation, in squared units of the data (default: 10 % of the mean
     squared distance to the data's mean). Solved by ott-jax (`pip install "steepest[transport]"`),
     with a dense cost matrix: up to some thousands of points. Not converged means NaN, which the
     driver reports. Source: Feydy et al., AISTATS 2019.
@@ -125,12 +129,12 @@ class SinkhornDivergence(AbstractDiscrepancy):
     epsilon: Any
     iterations: int = eqx.field(static=True)
 
-    def __init__(self, data: Any, epsilon: float | None = None, iterations: int = 2000):
+    def __init__(self, data: Any, epsilon: float | None = None, iterations: int = 20_000):
         _ott()
         self.data, self.iterations = as_data(data), iterations
         y = coordinates(self.data)
         if epsilon is None:
-            epsilon = 0.05 * float(jnp.mean(jnp.sum((y - jnp.mean(y, 0)) ** 2, 1)))
+            epsilon = 0.1 * float(jnp.mean(jnp.sum((y - jnp.mean(y, 0)) ** 2, 1)))
         if not isinstance(epsilon, Tracer) and not (math.isfinite(epsilon) and epsilon > 0):
             raise ArgumentError("epsilon", epsilon, "a positive finite number")
         self.epsilon = epsilon

@@ -121,6 +121,10 @@ class InteractionEnergy(AbstractFunctional):
             raise ArgumentError("kernel", given, "a symmetric kernel, W(z) = W(-z)")
 
     @property
+    def smooth(self) -> bool:
+        return getattr(self.kernel, "smooth", True)
+
+    @property
     def couples(self) -> bool:
         return True
 

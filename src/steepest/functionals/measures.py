@@ -144,7 +144,7 @@ class NegativeEntropy(Entropic):
         return self._estimated(state) if self.couples else -state.entropy()
 
     def realise(self):
-        return ExpectedEnergy(Energy(_zero)), 1.0
+        return ExpectedEnergy(Energy(_nothing)), 1.0
 
     def first_variation(self, state: Any) -> Callable[[Any], Any]:
         """x -> log rho(x) + 1."""
@@ -288,8 +288,11 @@ def estimated(functional: AbstractFunctional) -> AbstractFunctional:
     return functional
 
 
-def _zero(x: Any) -> Float[Array, ""]:
+def _nothing(x: Any) -> Float[Array, ""]:
     return jnp.zeros((), tree.dtype(x))
+
+
+_nothing.__name__ = "0"
 
 
 class _Negative(AbstractFunctional):

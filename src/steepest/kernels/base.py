@@ -69,6 +69,11 @@ class AbstractKernel(eqx.Module):
         return self
 
     @property
+    def smooth(self) -> bool:
+        """Whether k is differentiable where x = y; else such pairs exert no force."""
+        return True
+
+    @property
     def name(self) -> str:
         """How the kernel appears in names of functionals and geometries."""
         return type(self).__name__
@@ -94,8 +99,10 @@ class KernelSum(AbstractKernel):
 
     def rows(self, x, y, values, weights):
         found = [part.rows(x, y, values, weights) for part in self.parts]
-        values, slopes = zip(*found, strict=True)
-        return sum(values[1:], values[0]), sum(slopes[1:], slopes[0])
+        value, slope = found[0]
+        for more, more_slope in found[1:]:
+            value, slope = value + more, slope + more_slope
+        return value, slope
 
     def stein(self, x, score_x, y, score_y):
         found = [part.stein(x, score_x, y, score_y) for part in self.parts]
@@ -103,6 +110,10 @@ class KernelSum(AbstractKernel):
 
     def with_bandwidth(self, bandwidth):
         return KernelSum(tuple(part.with_bandwidth(bandwidth) for part in self.parts))
+
+    @property
+    def smooth(self):
+        return all(part.smooth for part in self.parts)
 
     @property
     def name(self):
@@ -131,6 +142,10 @@ class ScaledKernel(AbstractKernel):
 
     def with_bandwidth(self, bandwidth):
         return ScaledKernel(self.part.with_bandwidth(bandwidth), self.factor)
+
+    @property
+    def smooth(self):
+        return self.part.smooth
 
     @property
     def name(self):

@@ -35,11 +35,6 @@ class AbstractRadial(AbstractKernel):
         leaves = jax.tree.leaves(displacement)
         return self._at(sum(jnp.sum(leaf**2) for leaf in leaves))
 
-    @property
-    def smooth(self) -> bool:
-        """Whether the profile is differentiable at distance 0; else such pairs exert no force."""
-        return True
-
     def _at(self, square: Any) -> Any:
         if self.smooth:
             return self.profile(square)

@@ -75,8 +75,8 @@ def read_table(
     if target_kind not in TARGETS:
         raise TableError(f"target_kind: got {target_kind!r}; one of {', '.join(TARGETS)}")
     path = Path(path)
-    header, rows, lines = _read_text(path, delimiter, max_bytes)
-    sheet = _Sheet(path.name, header, rows, lines, missing)
+    header, rows, lines = read_text(path, delimiter, max_bytes)
+    sheet = Sheet(path.name, header, rows, lines, missing)
     sheet.check_names(target, drop, categorical)
     sheet.check_missing([name for name in header if name not in drop], target)
     notes = list(sheet.notes)
@@ -101,7 +101,7 @@ def read_table(
     return Table(np.stack(columns, axis=1), tuple(names), values, classes, tuple(notes))
 
 
-def _read_text(
+def read_text(
     path: Path, delimiter: str, max_bytes: int
 ) -> tuple[list[str], list[list[str]], list[int]]:
     """The header, the rows and the line on which each row ends."""
@@ -193,7 +193,7 @@ def _check_header(file: str, header: list[str], delimiter: str) -> None:
 
 
 @dataclasses.dataclass
-class _Sheet:
+class Sheet:
     """Text by column, until every column has become numbers."""
 
     file: str
@@ -206,12 +206,7 @@ class _Sheet:
     def check_names(self, target: str, drop: Sequence[str], categorical: Sequence[str]) -> None:
         asked = {"target": [target], "drop": drop, "categorical": categorical}
         for key, names in asked.items():
-            for name in names:
-                if name not in self.header:
-                    raise TableError(
-                        f"{self.file}: {key} names the column {name!r}, which the file lacks; "
-                        f"{_nearest(name, self.header)}"
-                    )
+            self.check_columns(key, names)
         for name in {target, *categorical} & set(drop):
             raise TableError(f"{self.file}: the column {name!r} is dropped and used at once")
         if target in categorical:
@@ -220,6 +215,15 @@ class _Sheet:
             if not name and name not in drop:
                 raise TableError(
                     f'{self.file}: column {index + 1} has no name; name it, or drop = [""]'
+                )
+
+    def check_columns(self, key: str, names: Sequence[str]) -> None:
+        """Raises TableError for a name that is no column."""
+        for name in names:
+            if name not in self.header:
+                raise TableError(
+                    f"{self.file}: {key} names the column {name!r}, which the file lacks; "
+                    f"{_nearest(name, self.header)}"
                 )
 
     def check_missing(self, used: list[str], target: str) -> None:

@@ -8,8 +8,8 @@ from .base import Context as Context
 from .base import Section as Section
 from .functional import FUNCTIONALS as FUNCTIONALS
 from .geometry import GEOMETRIES as GEOMETRIES
-from .law import LAW_FUNCTIONALS as LAW_FUNCTIONALS
-from .law import LAW_STATES as LAW_STATES
+from .laws import LAW_FUNCTIONALS as LAW_FUNCTIONALS
+from .laws import LAW_STATES as LAW_STATES
 from .noise import NOISES as NOISES
 from .run import Run as Run
 from .scheme import SCHEMES as SCHEMES

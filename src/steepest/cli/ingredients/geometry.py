@@ -120,6 +120,26 @@ class Riemannian(_Geometry):
         return Riemannian(lambda theta: matrix)
 
 
+class Stein(_Geometry):
+    """Velocities smoothed by a kernel: SVGD. Implies a law."""
+
+    kind: Literal["stein"]
+    kernel: Literal["gaussian", "inverse-multiquadric"] = Field(
+        "gaussian", description="'gaussian' or 'inverse-multiquadric'"
+    )
+    bandwidth: float | Literal["median"] = Field(
+        "median", description="'median' (of the distances), or a number > 0"
+    )
+
+    def build(self, context: Context) -> Any:
+        """Stein(kernel, bandwidth)."""
+        from ...geometries import Stein
+        from ...kernels import GaussianKernel, InverseMultiquadric
+
+        made = {"gaussian": GaussianKernel, "inverse-multiquadric": InverseMultiquadric}
+        return Stein(made[self.kernel](), self.bandwidth)
+
+
 GEOMETRIES = registry(
     Euclidean,
     Riemannian,
@@ -132,4 +152,5 @@ GEOMETRIES = registry(
     Hyperbolic,
     Wasserstein,
     FisherRao,
+    Stein,
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ...errors import ArgumentError
-from .base import Context, Section, registry
+from .base import Context, Section
 from .functional import DoubleWell, GaussianMixture, Imported, Quadratic, Rosenbrock
 
 Energy = Annotated[
@@ -101,9 +101,10 @@ class InteractionEnergy(LawFunctional):
     """1/2 E W(x - y): attraction or repulsion of pairs."""
 
     kind: Literal["interaction-energy"]
-    kernel: Literal["quadratic", "gaussian", "power"] = Field(
+    kernel: Literal["quadratic", "gaussian", "power", "cosine", "logarithmic"] = Field(
         "quadratic",
-        description="'quadratic' (|z|^2/2), 'gaussian' (-exp(-|z|^2/2 width^2)), 'power' (|z|^p/p)",
+        description="'quadratic' (|z|^2/2), 'gaussian' (-exp(-|z|^2/2 width^2)), "
+        "'power' (|z|^p/p), 'cosine' (-sum cos z) or 'logarithmic' (log|z|, on a cloud)",
     )
     width: float = Field(1.0, gt=0, description="of the Gaussian, a number > 0")
     exponent: float = Field(4.0, ge=1, description="p of the power, a number >= 1")
@@ -118,14 +119,14 @@ class InteractionEnergy(LawFunctional):
         kernels = {
             "quadratic": lambda z: 0.5 * jnp.sum(z**2),
             "gaussian": lambda z: -jnp.exp(-0.5 * jnp.sum(z**2) / width**2),
+            "cosine": lambda z: -jnp.sum(jnp.cos(z)),
             "power": lambda z: jnp.sum(z**2) ** (0.5 * p) / p,
         }
+        if self.kernel == "logarithmic":
+            from ...kernels import Logarithmic
+
+            return InteractionEnergy(Logarithmic())
         return InteractionEnergy(kernels[self.kernel])
-
-
-LAW_FUNCTIONALS = registry(
-    FreeEnergy, KL, ExpectedEnergy, NegativeEntropy, InternalEnergy, InteractionEnergy
-)
 
 
 def on_arrays(problem: Any) -> Any:
@@ -144,7 +145,7 @@ def on_arrays(problem: Any) -> Any:
     return Energy(energy)
 
 
-class _LawState(Section):
+class LawState(Section):
     mean: Numbers = Field(0.0, description="a number, or a list with one for each coordinate")
     deviation: Numbers | None = Field(
         None, description="standard deviations, a number > 0 or a list; left out: uniform"
@@ -164,7 +165,7 @@ class _LawState(Section):
         return jnp.asarray(values, dtype)
 
 
-class DensityState(_LawState):
+class DensityState(LawState):
     """A density on a grid."""
 
     kind: Literal["density"]
@@ -179,7 +180,7 @@ class DensityState(_LawState):
         description="'gaussian', 'uniform' or 'bump' (a paraboloid of radius `deviation`)",
     )
 
-    def build_law(self, context: Context, kinetic: bool) -> Any:
+    def build_law(self, context: Context, kinetic: bool, key: Any = None) -> Any:
         """Density on Grid(lower, upper, cells)."""
         import jax.numpy as jnp
 
@@ -202,14 +203,14 @@ class DensityState(_LawState):
         return Density.normalised(grid, jnp.exp(logs - jnp.max(logs)))
 
 
-class GaussianState(_LawState):
+class GaussianState(LawState):
     """A Gaussian that moves as one."""
 
     kind: Literal["gaussian"]
     dimension: int = Field(2, ge=1, le=1000, description="the number of coordinates")
     diagonal: bool = Field(False, description="true keeps the coordinates independent")
 
-    def build_law(self, context: Context, kinetic: bool) -> Any:
+    def build_law(self, context: Context, kinetic: bool, key: Any = None) -> Any:
         """Gaussian(mean, scale)."""
         import jax.numpy as jnp
 
@@ -223,14 +224,14 @@ class GaussianState(_LawState):
         return Gaussian(mean, scale if self.diagonal else jnp.diag(scale), phase=kinetic)
 
 
-class MixtureState(_LawState):
+class MixtureState(LawState):
     """A mixture of Gaussians around a mean."""
 
     kind: Literal["mixture"]
     dimension: int = Field(2, ge=1, le=1000, description="the number of coordinates")
     components: int = Field(8, ge=1, le=1000, description="the number of components")
 
-    def build_law(self, context: Context, kinetic: bool) -> Any:
+    def build_law(self, context: Context, kinetic: bool, key: Any = None) -> Any:
         """GaussianMixture.from_gaussian."""
         import jax.numpy as jnp
 
@@ -241,6 +242,3 @@ class MixtureState(_LawState):
         if self.deviation is not None:
             scale = self.vector("deviation", self.dimension, context.dtype)
         return GaussianMixture.from_gaussian(Gaussian(mean, jnp.diag(scale)), self.components)
-
-
-LAW_STATES = registry(DensityState, GaussianState, MixtureState)

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from .base import Section, registry
 
+Part = Literal["finite-volume", "exponential", "minimizing-movement", "euler", "birth-death"]
+
 
 class _Stepping(Section):
     step: float = Field(gt=0, description="the time step, a number > 0")
@@ -100,15 +102,30 @@ class Exponential(_NamedScheme):
     kind: Literal["exponential"]
 
 
+class BirthDeath(_Stepping):
+    """Weights of a cloud by fisher-rao, with resampling."""
+
+    kind: Literal["birth-death"]
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="resample below this share of effective particles"
+    )
+
+    def build(self) -> Any:
+        """BirthDeath(step, threshold)."""
+        from ...schemes import BirthDeath
+
+        return BirthDeath(self.step, self.threshold)
+
+
 class Strang(_Stepping):
     """Each term of the geometry by its own scheme, in symmetric turns."""
 
     kind: Literal["strang"]
-    schemes: list[Literal["finite-volume", "exponential", "minimizing-movement"]] = Field(
+    schemes: list[Part] = Field(
         min_length=2,
         max_length=4,
-        description="a list of 'finite-volume', 'exponential', 'minimizing-movement', one for each "
-        "geometry",
+        description="a list of 'finite-volume', 'exponential', 'minimizing-movement', 'euler', "
+        "'birth-death', one for each geometry",
     )
 
     def build(self) -> Any:
@@ -119,6 +136,8 @@ class Strang(_Stepping):
             "finite-volume": lambda: schemes.FiniteVolume(self.step, 2),
             "exponential": lambda: schemes.Exponential(self.step),
             "minimizing-movement": lambda: schemes.MinimizingMovement(self.step),
+            "euler": lambda: schemes.Euler(self.step),
+            "birth-death": lambda: schemes.BirthDeath(self.step),
         }
         return schemes.Composition(*[made[name]() for name in self.schemes])
 
@@ -148,4 +167,5 @@ SCHEMES = registry(
     FiniteVolume,
     Exponential,
     Strang,
+    BirthDeath,
 )

@@ -1,0 +1,211 @@
+"""All pairs of n particles: a blocked sum against the dense matrix and the peers' SVGD.
+
+"pairs": one evaluation of the Gaussian interaction force sum_j w_j grad k(x_i - x_j), d = 10.
+"svgd": 10 steps of Stein variational gradient descent on a Gaussian, fixed bandwidth, d = 10.
+All in float32. The remark is the largest resident memory of the contender's process.
+"devices" repeats "pairs" over 1 and 2 devices of the host by the ring exchange.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+import jax
+import jax.numpy as jnp
+
+from .harness import Contender, compare, table
+
+SIZES = {"1k": 1_000, "4k": 4_000, "10k": 10_000, "50k": 50_000}
+CASES = [f"{kind} n={size}" for kind in ("pairs", "svgd") for size in SIZES]
+DIMENSION, STEPS, STEP, WIDTH, ENTRIES = 10, 10, 0.1, 2.0, 2**22
+DENSE, PEERS = 10_000, 10_000
+
+CONTENDERS = {
+    "pairs": [
+        Contender("hand-written blocked limit", __name__, "limit"),
+        Contender("steepest", __name__, "steepest"),
+        Contender("dense vmap of grad", __name__, "dense"),
+    ],
+    "svgd": [
+        Contender("hand-written blocked limit", __name__, "limit"),
+        Contender("steepest, ledger at saves", __name__, "steepest"),
+        Contender("dense matrix", __name__, "dense"),
+        Contender("blackjax svgd", __name__, "blackjax_svgd"),
+        Contender("numpyro SVGD", __name__, "numpyro_svgd"),
+    ],
+}
+
+
+def tables(rounds: int, only: str | None):
+    for case in CASES:
+        if only is None or only in case:
+            kind, n = _parse(case)
+            few = rounds if n <= 4_000 else 3
+            rows = [c for c in CONTENDERS[kind] if n <= PEERS or c.make in ("limit", "steepest")]
+            yield table(case, compare(rows, case, few))
+    if only is None or "devices" in only:
+        for size in ("4k", "10k"):
+            rows = [
+                Contender("1 device", __name__, "one_device"),
+                Contender("2 devices, a ring", __name__, "two_devices"),
+            ]
+            yield table(f"devices n={size}", compare(rows, f"devices n={size}", 5))
+
+
+class Run:
+    """A blocking call that can say how much memory its process took."""
+
+    def __init__(self, fn, *args):
+        self.fn, self.args = fn, args
+
+    def __call__(self):
+        jax.block_until_ready(self.fn(*self.args))
+
+    @property
+    def remark(self):
+        return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+
+
+def _parse(case):
+    kind, _, size = case.partition(" n=")
+    return kind, SIZES[size]
+
+
+def _start(n):
+    return jax.random.normal(jax.random.key(0), (n, DIMENSION), jnp.float32) + 1.0
+
+
+def limit(case):
+    """Blocks of rows, one matrix product for the distances, one for the sums."""
+    kind, n = _parse(case)
+    block = max(1, min(n, ENTRIES // n))
+    block = -(-n // -(-n // block))
+
+    def blocks(x):
+        pad = -n % block
+        rows = jnp.concatenate([x, jnp.zeros((pad, DIMENSION), x.dtype)])
+        return rows.reshape(-1, block, DIMENSION)
+
+    def gram(rows, x):
+        square = jnp.sum(rows**2, 1)[:, None] + jnp.sum(x**2, 1) - 2 * rows @ x.T
+        return jnp.exp(-square / (2 * WIDTH**2))
+
+    def force(x):
+        def one(rows):
+            k = gram(rows, x)
+            return (k @ x - jnp.sum(k, 1)[:, None] * rows) / (WIDTH**2 * n)
+
+        return jax.lax.map(one, blocks(x)).reshape(-1, DIMENSION)[:n]
+
+    def direction(x):
+        score = -x
+
+        def one(rows):
+            k = gram(rows, x)
+            total = jnp.sum(k, 1)[:, None]
+            return (k @ score + (total * rows - k @ x) / WIDTH**2) / n
+
+        return jax.lax.map(one, blocks(x)).reshape(-1, DIMENSION)[:n]
+
+    if kind == "svgd":
+        run = jax.jit(
+            lambda x: jax.lax.fori_loop(0, STEPS, lambda _, y: y + STEP * direction(y), x)
+        )
+        return Run(run, _start(n))
+    return Run(jax.jit(force), _start(n))
+
+
+def steepest(case):
+    import steepest as st
+
+    kind, n = _parse(case)
+    if kind != "svgd":
+        energy = st.InteractionEnergy(st.GaussianKernel(WIDTH))
+        return Run(jax.jit(lambda s: energy.differential(s).positions), st.Particles(_start(n)))
+    flow = st.Flow(
+        st.KL(lambda x: -0.5 * jnp.sum(x**2)), st.Stein(st.GaussianKernel(WIDTH), bandwidth=None)
+    )
+    options = dict(scheme=st.Euler(STEP), steps=STEPS, save_every=STEPS, ledger="saves")
+    return Run(lambda x: st.solve(flow, st.Particles(x), **options).final.positions, _start(n))
+
+
+def dense(case):
+    """The whole matrix: what one writes first."""
+    kind, n = _parse(case)
+    kernel = lambda a, b: jnp.exp(-jnp.sum((a - b) ** 2) / (2 * WIDTH**2))  # noqa: E731
+    slope = jax.grad(kernel)
+    if kind != "svgd":
+        force = jax.vmap(lambda a, x: jnp.mean(jax.vmap(lambda b: slope(a, b))(x), 0), (0, None))
+        return Run(jax.jit(lambda x: force(x, x)), _start(n))
+
+    def direction(x):
+        k = jax.vmap(lambda a: jax.vmap(lambda b: kernel(a, b))(x))(x)
+        repulsion = (jnp.sum(k, 1)[:, None] * x - k @ x) / WIDTH**2
+        return (k @ -x + repulsion) / n
+
+    run = jax.jit(lambda x: jax.lax.fori_loop(0, STEPS, lambda _, y: y + STEP * direction(y), x))
+    return Run(run, _start(n))
+
+
+def blackjax_svgd(case):
+    import blackjax
+    import optax
+
+    _, n = _parse(case)
+    algorithm = blackjax.svgd(
+        jax.grad(lambda x: -0.5 * jnp.sum(x**2)),
+        optax.sgd(STEP),
+        update_kernel_parameters=lambda state: state,
+    )
+
+    @jax.jit
+    def run(x):
+        state = algorithm.init(x, {"length_scale": 2 * WIDTH**2})
+        return jax.lax.fori_loop(0, STEPS, lambda _, s: algorithm.step(s), state).particles
+
+    return Run(run, _start(n))
+
+
+def numpyro_svgd(case):
+    import numpyro
+    import numpyro.distributions as dist
+    from numpyro.contrib.einstein import RBFKernel, SteinVI
+    from numpyro.infer.autoguide import AutoDelta
+    from numpyro.infer.initialization import init_to_uniform
+
+    _, n = _parse(case)
+
+    def model():
+        numpyro.sample("x", dist.Normal(jnp.zeros(DIMENSION), 1.0).to_event(1))
+
+    guide = AutoDelta(model, init_loc_fn=init_to_uniform)
+    stein = SteinVI(model, guide, numpyro.optim.SGD(STEP), RBFKernel(), num_stein_particles=n)
+    state = stein.init(jax.random.key(0))
+
+    @jax.jit
+    def run(state):
+        return jax.lax.fori_loop(0, STEPS, lambda _, s: stein.update(s)[0], state)
+
+    return Run(run, state)
+
+
+def one_device(case):
+    return _devices(case, 1)
+
+
+def two_devices(case):
+    return _devices(case, 2)
+
+
+def _devices(case, count):
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+    import numpy as np
+
+    import steepest as st
+
+    _, n = _parse(case)
+    flow = st.Flow(st.InteractionEnergy(st.GaussianKernel(WIDTH)), st.Wasserstein())
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("particles",))
+    options = dict(scheme=st.Euler(STEP), steps=4, save_every=4, ledger="saves", mesh=mesh)
+    return Run(lambda x: st.solve(flow, st.Particles(x), **options).final.positions, _start(n))
