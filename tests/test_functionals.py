@@ -210,11 +210,11 @@ def test_equation_61_flow_of_the_free_energy_is_langevin(functional):
     np.testing.assert_array_equal(*kicks)
 
 
-def test_expected_energy_estimates_by_one_minibatch_for_all():
+def test_expected_energy_estimates_by_a_minibatch_for_each():
     risk = st.EmpiricalRisk(loss, ROWS, batch_size=2)
     few = st.Particles(PARTICLES.positions[:4], jnp.arange(4.0))
     found = st.ExpectedEnergy(risk).estimate(few, SOURCE.at(3))
-    expected = [risk.estimate(x, SOURCE.at(3)) for x in few.positions]
+    expected = [risk.estimate(x, SOURCE.at(3).of(i)) for i, x in enumerate(few.positions)]
     np.testing.assert_allclose(found.positions, few.weights[:, None] * jnp.stack(expected))
     exact = st.ExpectedEnergy(QUADRATIC)
     np.testing.assert_allclose(

@@ -257,6 +257,10 @@ LEAST = {
     "expected-energy": {"energy": {"kind": "rosenbrock"}},
     "density": {"lower": -2.0, "upper": 2.0, "cells": 20, "deviation": 0.5},
     "strang": {"schemes": ["finite-volume", "exponential"]},
+    "mmd": {"data": "data/diabetes.csv"},
+    "sinkhorn-divergence": {"data": "data/iris.csv", "columns": ["sepal length"]},
+    "sliced-wasserstein": {"data": "data/iris.csv", "columns": ["sepal length"]},
+    "two-layer-network": {"data": "data/diabetes.csv", "target": "progression"},
 }
 
 

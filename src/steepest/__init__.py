@@ -20,6 +20,7 @@ from .__about__ import __version__ as __version__
 
 _HOME = {
     "states": [
+        "Adaptive",
         "Categorical",
         "Cubature",
         "Density",
@@ -53,6 +54,7 @@ _HOME = {
         "MMD",
         "MeasureFunctional",
         "NegativeEntropy",
+        "NegativeLogLikelihood",
         "ScoreNetwork",
         "SinkhornDivergence",
         "SlicedWasserstein",
@@ -60,11 +62,20 @@ _HOME = {
         "SteinRidge",
     ],
     "geometries": [
+        "Bregman",
+        "Diagonal",
         "Euclidean",
+        "Fisher",
         "FisherRao",
         "Friction",
         "Hyperbolic",
+        "HyperbolicEntropy",
+        "Norm",
+        "PNorm",
+        "Potential",
+        "Product",
         "Riemannian",
+        "SecondMoment",
         "Sphere",
         "Stein",
         "Stiefel",
@@ -92,6 +103,8 @@ _HOME = {
     "driver": ["solve"],
     "agreement": ["CrossCheck", "cross_check"],
     "chaos": ["propagation_of_chaos"],
+    "optimizers": ["as_optax", "compare_geometries", "from_optax"],
+    "samplers": ["gradient_noise", "sgd_as_langevin", "sghmc", "sgld", "stationary"],
     "trajectory": ["Trajectory"],
     "ledger": ["Ledger"],
     "audit": ["Audit", "Check"],
@@ -137,16 +150,26 @@ if TYPE_CHECKING:
     from .functionals import KernelDensity as KernelDensity
     from .functionals import MeasureFunctional as MeasureFunctional
     from .functionals import NegativeEntropy as NegativeEntropy
+    from .functionals import NegativeLogLikelihood as NegativeLogLikelihood
     from .functionals import ScoreNetwork as ScoreNetwork
     from .functionals import SinkhornDivergence as SinkhornDivergence
     from .functionals import SlicedWasserstein as SlicedWasserstein
     from .functionals import SteinDiscrepancy as SteinDiscrepancy
     from .functionals import SteinRidge as SteinRidge
+    from .geometries import Bregman as Bregman
+    from .geometries import Diagonal as Diagonal
     from .geometries import Euclidean as Euclidean
+    from .geometries import Fisher as Fisher
     from .geometries import FisherRao as FisherRao
     from .geometries import Friction as Friction
     from .geometries import Hyperbolic as Hyperbolic
+    from .geometries import HyperbolicEntropy as HyperbolicEntropy
+    from .geometries import Norm as Norm
+    from .geometries import PNorm as PNorm
+    from .geometries import Potential as Potential
+    from .geometries import Product as Product
     from .geometries import Riemannian as Riemannian
+    from .geometries import SecondMoment as SecondMoment
     from .geometries import Sphere as Sphere
     from .geometries import Stein as Stein
     from .geometries import Stiefel as Stiefel
@@ -162,6 +185,14 @@ if TYPE_CHECKING:
     from .noise import Diffusion as Diffusion
     from .noise import Minibatch as Minibatch
     from .noise import Thermal as Thermal
+    from .optimizers import as_optax as as_optax
+    from .optimizers import compare_geometries as compare_geometries
+    from .optimizers import from_optax as from_optax
+    from .samplers import gradient_noise as gradient_noise
+    from .samplers import sgd_as_langevin as sgd_as_langevin
+    from .samplers import sghmc as sghmc
+    from .samplers import sgld as sgld
+    from .samplers import stationary as stationary
     from .schemes import BAOAB as BAOAB
     from .schemes import OBABO as OBABO
     from .schemes import BirthDeath as BirthDeath

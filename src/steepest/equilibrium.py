@@ -53,7 +53,7 @@ def equilibrium(functional: Any, geometry: Any, noise: Any) -> Equilibrium:
     temperature = thermal[0].temperature
     if callable(temperature) or functional.time_dependent:
         return Equilibrium("unknown", "follows the schedule: Gibbs only where that is slow")
-    measure = " with respect to the Riemannian volume" if geometry.curved else ""
+    measure = " with respect to the Riemannian volume" if geometry.follows_volume else ""
     density = GibbsLogDensity(functional, temperature)
     statement = f"exp(-({functional.name})/T)/Z"
     if functional.name == "-log π":

@@ -23,6 +23,7 @@ from .functionals import (
     FreeEnergy,
     Hamiltonian,
     NegativeEntropy,
+    OfPosition,
 )
 from .functionals.base import Sum as FunctionalSum
 from .functionals.measures import estimated as _estimated
@@ -480,6 +481,8 @@ def _as_energy(potential: Any) -> AbstractFunctional:
 
 def _completed(functional: AbstractFunctional, geometry: AbstractGeometry) -> AbstractFunctional:
     """On phase space an energy of the position becomes a Hamiltonian."""
+    if geometry.adaptive and not isinstance(functional, OfPosition):
+        return OfPosition(functional)
     if not geometry.kinetic or isinstance(functional, Hamiltonian):
         return functional
     if not geometry.on_measures:

@@ -36,7 +36,7 @@ from .errors import ArgumentError
 
 KINDS = ("normal", "two-point", "three-point")
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_STREAM, _FOLD = 0x53545245, 0x464F4C44  # two tags, so that streams and folds never meet
+_STREAM, _FOLD, _PARTICLE = 0x53545245, 0x464F4C44, 0x50415254  # tags, so that these never meet
 _LANES = 8  # neighbours that take the same digit of different words
 
 # log(1 + m) = m - m^2 L(m) on [-1/3, 1/3], relative error 2e-7;
@@ -187,6 +187,12 @@ class Randomness(eqx.Module):
         key0, key1 = threefry2x32(self.key0, self.key1, np.uint32(index), np.uint32(_FOLD))
         path = (*self.path, index)
         return Randomness(key0, key1, self.step, self.block, self.word, path, self.shared)
+
+    def of(self, particle: Any) -> Randomness:
+        """An independent source for one particle, whose number may be traced."""
+        number = jnp.asarray(particle).astype(jnp.uint32)
+        key0, key1 = threefry2x32(self.key0, self.key1, number, np.uint32(_PARTICLE))
+        return Randomness(key0, key1, self.step, self.block, self.word)
 
     def bits(self, shape: tuple[int, ...], stream: int = 0, axis: int = 0) -> UInt32[Array, "..."]:
         """32 uniform bits an element; `axis` (0 or -1) is where the shape counts particles.

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import tree
 from ..geometries import Wasserstein
+from ..geometries.norm import dual_norms
 from ..states.points import points
 from .context import Context
 from .report import Check
@@ -31,7 +32,7 @@ def structure_checks(context: Context) -> list[Check]:
             lambda x: jax.numpy.asarray(generator.standard_normal(x.shape), x.dtype), like
         )
 
-    worst, negative, mismatch = 0.0, 0.0, 0.0
+    worst, negative, mismatch, norms, judged_linear = 0.0, 0.0, 0.0, [], False
     for part in context.flow.parts:
         # Transport of an ensemble is judged at one of its points, what couples particles on several
         # of them; a law that is known as a whole, as a whole.
@@ -40,6 +41,12 @@ def structure_checks(context: Context) -> list[Check]:
             state, judged = (sample, ground) if ground is not None else (few, whole)
             for _, term in itertools.product(range(3), _terms(judged)):
                 a, b = random(state), random(state)
+                if term.adaptive:  # its metric is of the position alone
+                    continue
+                if not term.linear:
+                    norms.append(max(float(x) for x in _duality(term, state, a, b)))
+                    continue
+                judged_linear = True
                 ab, ba, aa, bb = _products(term, state, a, b)
                 size = float(np.sqrt(abs(aa * bb)) + abs(ab) + abs(ba)) or 1.0
                 odd = abs(ab + ba) + abs(aa) if term.conservative else abs(ab - ba)
@@ -53,14 +60,13 @@ def structure_checks(context: Context) -> list[Check]:
     # A backward-stable solve errs by eps times the condition number: sqrt(eps) admits condition
     # numbers up to 1/sqrt(eps), while a wrong operator errs by its own relative defect.
     tolerance = float(np.sqrt(np.finfo(tree.dtype(sample)).eps))
-    checks = [
-        Check.compare(
-            "onsager symmetry",
-            max(worst, negative),
-            tolerance,
-            "<a, K b> = <b, K a> and <a, K a> >= 0 (antisymmetric where conservative)",
-        )
-    ]
+    checks = []
+    if norms:
+        why = "<a, sharp(a)> = |a|_*^2 and <a, sharp(b)> <= |a|_* |b|_*"
+        checks.append(Check.compare("duality of the norm", max(norms), tolerance, why))
+    if judged_linear:
+        why = "<a, K b> = <b, K a> and <a, K a> >= 0 (antisymmetric where conservative)"
+        checks.append(Check.compare("onsager symmetry", max(worst, negative), tolerance, why))
     if any(p.thermal is not None and p.geometry.noise_terms for p in context.flow.parts):
         checks.append(
             Check.compare(
@@ -88,6 +94,11 @@ def _terms(geometry: Any) -> list[Any]:
         inner = getattr(term, "ground", None)
         found += [term] if inner is None else [Wasserstein(part) for part in inner.terms]
     return found
+
+
+@eqx.filter_jit
+def _duality(term: Any, state: Any, a: Any, b: Any) -> Any:
+    return dual_norms(term, state, a, b)
 
 
 @eqx.filter_jit

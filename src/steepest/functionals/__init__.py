@@ -15,8 +15,10 @@ from .discrepancies import SinkhornDivergence as SinkhornDivergence
 from .discrepancies import SlicedWasserstein as SlicedWasserstein
 from .energy import Energy as Energy
 from .energy import Hamiltonian as Hamiltonian
+from .energy import OfPosition as OfPosition
 from .interaction import InteractionEnergy as InteractionEnergy
 from .internal import InternalEnergy as InternalEnergy
+from .likelihood import NegativeLogLikelihood as NegativeLogLikelihood
 from .measure_functional import MeasureFunctional as MeasureFunctional
 from .measures import KL as KL
 from .measures import Entropic as Entropic

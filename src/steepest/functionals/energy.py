@@ -130,3 +130,37 @@ class Hamiltonian(AbstractFunctional):
     def name(self) -> str:
         unit = isinstance(self.mass, (int, float)) and self.mass == 1
         return f"{self.potential.name} + |p|²/2" + ("" if unit else "m")
+
+
+class OfPosition(AbstractFunctional):
+    """E(state.position) on a state that holds more, such as `Adaptive`."""
+
+    part: AbstractFunctional
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        return self.part(state.position)
+
+    def differential(self, state: Any) -> Any:
+        zero = jax.tree.map(jnp.zeros_like, state)
+        force = self.part.differential(state.position)
+        return eqx.tree_at(lambda s: s.position, zero, force)
+
+    def estimate(self, state: Any, randomness: Any) -> Any:
+        zero = jax.tree.map(jnp.zeros_like, state)
+        force = self.part.estimate(state.position, randomness)
+        return eqx.tree_at(lambda s: s.position, zero, force)
+
+    def at(self, time: Any) -> AbstractFunctional:
+        return OfPosition(self.part.at(time)) if self.time_dependent else self
+
+    @property
+    def time_dependent(self) -> bool:
+        return self.part.time_dependent
+
+    @property
+    def subsamples(self) -> bool:
+        return self.part.subsamples
+
+    @property
+    def name(self) -> str:
+        return self.part.name

@@ -45,16 +45,16 @@ class ExpectedEnergy(AbstractFunctional):
         """On particles (w_i dE(x_i), w_i (E(x_i) - <E>)): the energy's own differential is used."""
         if not isinstance(state, Particles):
             return super().differential(state)
-        return self._covector(state, self.energy.differential)
+        return self._covector(state, state.vmap(self.energy.differential)(state.positions))
 
     def estimate(self, state: Any, randomness: Any) -> Any:
-        """One minibatch for all particles: unbiased for each, shared by all."""
-        if not self.subsamples:
+        """A minibatch for every particle of its own, so that copies stay independent."""
+        if not self.subsamples or randomness is None:
             return self.differential(state)
-        return self._covector(state, lambda x: self.energy.estimate(x, randomness))
+        own = lambda x, i: self.energy.estimate(x, randomness.of(i))  # noqa: E731
+        return self._covector(state, state.vmap(own)(state.positions, jnp.arange(state.count)))
 
-    def _covector(self, state: Particles, differential: Callable[[Any], Any]) -> Particles:
-        field = state.vmap(differential)(state.positions)
+    def _covector(self, state: Particles, field: Any) -> Particles:
         if state.log_weights is None:
             return Particles(tree.scale(1.0 / state.count, field), None, state.axis)
         w, values = state.weights, self.per_point(state)

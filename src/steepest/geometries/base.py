@@ -24,6 +24,14 @@ from ..errors import ArgumentError
 from ..states.points import pairing
 
 
+class Observed(eqx.Module):
+    """What an optimizer shows its geometry at a step: the loss, the batch, the random numbers."""
+
+    value: Any = None
+    batch: Any = None
+    randomness: Any = None
+
+
 class AbstractGeometry(eqx.Module):
     """The map K, with what a flow, its noise and its schemes need of it."""
 
@@ -79,6 +87,23 @@ class AbstractGeometry(eqx.Module):
     def check(self, state: Any) -> None:
         """Raises ArgumentError when the geometry cannot live on this state."""
 
+    def begin(self, state: Any) -> Any:
+        """The memory of a geometry that learns from an optimizer's run; empty where it does not."""
+        del state
+        return ()
+
+    def observe(
+        self, memory: Any, state: Any, covector: Any, seen: Observed
+    ) -> tuple[Any, AbstractGeometry]:
+        """(memory, the geometry of this step) after an optimizer has seen a covector."""
+        del state, covector, seen
+        return memory, self
+
+    def settle(self, memory: Any, state: Any, covector: Any, tangent: Any, step: Any) -> Any:
+        """The memory after the step -step * tangent was chosen."""
+        del state, covector, tangent, step
+        return memory
+
     def at(self, time: Any) -> AbstractGeometry:
         """The geometry with its schedules frozen at `time`."""
         del time
@@ -115,6 +140,11 @@ class AbstractGeometry(eqx.Module):
         return False
 
     @property
+    def adaptive(self) -> bool:
+        """Whether it acts on an `Adaptive` state, its metric moving with the flow."""
+        return False
+
+    @property
     def on_measures(self) -> bool:
         """Whether it acts on measures rather than points."""
         return False
@@ -125,9 +155,19 @@ class AbstractGeometry(eqx.Module):
         return False
 
     @property
+    def linear(self) -> bool:
+        """Whether `sharp` is linear in the covector; steepest descent under other norms is not."""
+        return True
+
+    @property
     def curved(self) -> bool:
         """Whether states live on a manifold inside their coordinates."""
         return False
+
+    @property
+    def follows_volume(self) -> bool:
+        """Whether the Gibbs law is with respect to the Riemannian volume, not to dx."""
+        return self.curved
 
     @property
     def name(self) -> str:
@@ -238,6 +278,10 @@ class Sum(AbstractGeometry):
         return all(part.constant for part in self.parts)
 
     @property
+    def linear(self):
+        return all(part.linear for part in self.parts)
+
+    @property
     def name(self):
         return " + ".join(part.name for part in self.parts)
 
@@ -318,8 +362,16 @@ class Scaled(AbstractGeometry):
         return self.part.constant
 
     @property
+    def linear(self):
+        return self.part.linear
+
+    @property
     def curved(self):
         return self.part.curved
+
+    @property
+    def follows_volume(self):
+        return self.part.follows_volume
 
     @property
     def name(self):

@@ -66,7 +66,7 @@ class Wasserstein(AbstractGeometry):
             return
         positions = state.turned(0).positions
         self.ground.check(jax.tree.map(lambda x: x[0], positions))
-        if self.ground.curved:
+        if self.ground.curved and self.ground.follows_volume:
             self.ground.check(_furthest_off(self.ground, positions))
 
     def full_rate(self, state, variation):
@@ -100,8 +100,16 @@ class Wasserstein(AbstractGeometry):
         return self.ground.constant
 
     @property
+    def linear(self):
+        return self.ground.linear
+
+    @property
     def curved(self):
         return self.ground.curved
+
+    @property
+    def follows_volume(self):
+        return self.ground.follows_volume
 
     @property
     def name(self):

@@ -5,6 +5,7 @@ A state is any pytree of float arrays (parameters), a `Phase(position, momentum)
 themselves and nothing of functionals, geometries or flows.
 """
 
+from .adaptive import Adaptive as Adaptive
 from .categorical import Categorical as Categorical
 from .density import Density as Density
 from .factors import LowRank as LowRank
