@@ -90,6 +90,39 @@ def run(
     raise typer.Exit(code)
 
 
+@app.command(name="compare-geometries")
+def compare_geometries(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The spec.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The folder; by default runs/ and the name."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a key of the spec."),
+    ] = None,
+) -> None:
+    """Train one model under several geometries at equal budgets: curves, costs, a table.
+
+    The spec has [model], [compare] and one [[contender]] for each geometry or optax optimizer.
+
+    \b
+    steepest compare-geometries examples/digits_geometries.toml --set compare.gradients=200
+
+    Exit code: 0 done, 1 every contender diverged, 2 wrong input.
+    """
+    from ..errors import SteepestError
+
+    try:
+        from .compare_geometries import command
+
+        code = command(spec, out, settings or [])
+    except SteepestError as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
 def main() -> None:
     """The entry point of the `steepest` command."""
     app()

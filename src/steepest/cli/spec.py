@@ -75,9 +75,9 @@ def read_spec(path: str | Path, settings: Sequence[str] = (), seed: int | None =
     Raises SpecError.
     """
     path = Path(path)
-    tables = _read_tables(path)
+    tables = read_tables(path)
     for setting in settings:
-        _override(tables, setting)
+        override(tables, setting)
     if seed is not None:
         run = tables.setdefault("run", {})
         if isinstance(run, dict):
@@ -114,7 +114,7 @@ def parse_spec(tables: dict[str, Any], folder: str | Path = ".", name: str = "sp
     return Spec(**values, folder=Path(folder), name=name)
 
 
-def _read_tables(path: Path) -> dict[str, Any]:
+def read_tables(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "does not exist"
@@ -135,14 +135,15 @@ def _read_tables(path: Path) -> dict[str, Any]:
         raise SpecError(f"{path}: not TOML: {error}") from None
 
 
-def _override(tables: dict[str, Any], setting: str) -> None:
+def override(tables: dict[str, Any], setting: str, sections: Sequence[str] = ()) -> None:
     """Apply "section.key=value" (a TOML value, or a string where it is none)."""
     name, equals, text = setting.partition("=")
     keys = [key.strip() for key in name.split(".")]
     if not equals or len(keys) < 2 or not all(keys):
         raise SpecError(f"--set {setting}: write it as section.key=value, e.g. scheme.step=0.05")
-    if keys[0] not in SECTIONS:
-        raise SpecError(f"--set {setting}: unknown section; {_suggest(keys[0], SECTIONS)}")
+    sections = sections or SECTIONS
+    if keys[0] not in sections:
+        raise SpecError(f"--set {setting}: unknown section; {_suggest(keys[0], sections)}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -183,7 +184,7 @@ def _section(section: str, given: Any, where: str, mistakes: list[str]) -> Any:
         return None
     table = dict(given or {})
     if section == "run":
-        return _validate(Run, table, where, mistakes)
+        return validate(Run, table, where, mistakes)
     kinds = KINDS[section]
     kind = table.get("kind", _implied(section, table))
     if kind is None:
@@ -195,7 +196,7 @@ def _section(section: str, given: Any, where: str, mistakes: list[str]) -> Any:
     if not isinstance(kind, str) or kind not in kinds:
         mistakes.append(f"{where}.kind: got {_show(kind)}; {_suggest(str(kind), tuple(kinds))}")
         return None
-    return _validate(kinds[kind], table, where, mistakes)
+    return validate(kinds[kind], table, where, mistakes)
 
 
 def _implied(section: str, table: dict[str, Any]) -> str | None:
@@ -207,7 +208,7 @@ def _implied(section: str, table: dict[str, Any]) -> str | None:
     return None
 
 
-def _validate(cls: type[Section], table: dict[str, Any], where: str, mistakes: list[str]) -> Any:
+def validate(cls: type[Section], table: dict[str, Any], where: str, mistakes: list[str]) -> Any:
     try:
         return cls.model_validate(table)
     except ValidationError as error:

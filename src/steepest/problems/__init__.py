@@ -13,6 +13,8 @@ from .landscapes import quadratic as quadratic
 from .landscapes import rosenbrock as rosenbrock
 from .mean_field import TwoLayerRisk as TwoLayerRisk
 from .mean_field import two_layer_network as two_layer_network
+from .network import classifier as classifier
+from .network import perceptron as perceptron
 from .points import read_points as read_points
 from .problem import Problem as Problem
 from .regression import bayesian_logistic_regression as bayesian_logistic_regression

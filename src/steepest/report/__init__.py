@@ -5,3 +5,4 @@ from .page import paint as paint
 from .page import render as render
 from .record import Picture as Picture
 from .record import Record as Record
+from .record import Sheet as Sheet

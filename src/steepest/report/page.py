@@ -11,7 +11,7 @@ from typing import Any
 from ..figures.theme import DARK, LIGHT, Theme
 from .diagnostics import LABELS
 from .markup import Markup, tag
-from .record import Picture, Record
+from .record import Picture, Record, Sheet
 from .style import CSS, MOST_FRAMES
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -41,10 +41,11 @@ def render(record: Record, images: dict[str, tuple[bytes, bytes]]) -> str:
         _warnings(record),
         _frames(record, images),
         _pictures(record, images),
-        _section("Audit", "audit", _audit(record)),
+        *[_sheet(sheet) for sheet in record.sheets],
+        _section("Audit", "audit", _audit(record)) if record.checks else None,
         _section("Structure card", "card", _card(record)),
         _section("Parameters", "parameters", _summary(record)) if record.summary else None,
-        _section("Ledger", "ledger", _ledger(record)),
+        _section("Ledger", "ledger", _ledger(record)) if record.ledger else None,
         _section("Provenance", "provenance", _provenance(record)),
     )
     return "<!doctype html>\n" + tag("html", head, tag("body", main), lang="en") + "\n"
@@ -60,12 +61,12 @@ def _verdict(record: Record) -> Markup:
     ]
     return tag(
         "header",
-        tag("p", "steepest run", class_="eyebrow"),
+        tag("p", record.command, class_="eyebrow"),
         tag("h1", record.title),
         tag(
             "p",
             tag("strong", record.verdict.capitalize(), class_=f"verdict {state}"),
-            f" {held} of {len(judged)} checks that this run can decide hold.",
+            " " + (record.said or f"{held} of {len(judged)} checks that this run can decide hold."),
         ),
         tag("dl", *facts, class_="facts"),
         tag("ul", *[tag("li", note) for note in record.notes], class_="notes")
@@ -152,6 +153,26 @@ def _audit(record: Record) -> Markup:
     return _table([*columns, ("what was compared", "")], rows)
 
 
+def _sheet(sheet: Sheet) -> Markup:
+    keys = list(sheet.rows[0])
+    numeric = {k for k in keys if all(isinstance(row[k], (int, float)) for row in sheet.rows)}
+    rows = []
+    for row in sheet.rows:
+        first, *rest = keys
+        cells = [
+            tag(
+                "td",
+                number(float(row[k])) if isinstance(row[k], (int, float)) else row[k],
+                class_="number" if k in numeric else None,
+            )
+            for k in rest
+        ]
+        rows.append(tag("tr", tag("th", str(row[first]), scope="row"), *cells))
+    table = _table([(k, "number" if k in numeric else "") for k in keys], rows)
+    caption = tag("p", sheet.caption, class_="small") if sheet.caption else None
+    return _section(sheet.title, sheet.title.lower().replace(" ", "-"), table, caption)
+
+
 def _card(record: Record) -> Markup:
     rows = [
         tag("tr", tag("th", label, scope="row"), tag("td", value))
@@ -216,6 +237,8 @@ def number(value: float) -> str:
     """Four figures at most; a dash for what is not a number."""
     if value is None or math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.2e}"
     if abs(value) >= 1000:

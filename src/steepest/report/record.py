@@ -23,6 +23,15 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A table of the report: rows are dictionaries with the same keys, text or numbers."""
+
+    title: str
+    rows: tuple[dict[str, Any], ...]
+    caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Record:
     """One run.
 
@@ -30,7 +39,8 @@ class Record:
     `row`: the flow in words. `checks`: name, residual, tolerance, verdict, why. `summary`: a row
     for each parameter. `ledger`: columns of equal length. `spec`: the resolved spec as TOML.
     `provenance`: (label, value). `frames`: pictures of the state at successive times, captioned by
-    those times.
+    those times. `sheets`: tables before the audit. `said`: a sentence beside the verdict, by
+    default how many checks hold. Sections without content are left out.
     """
 
     title: str
@@ -47,6 +57,9 @@ class Record:
     spec: str
     provenance: tuple[tuple[str, str], ...]
     frames: tuple[Picture, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
+    said: str = ""
+    command: str = "steepest run"
 
     def as_json(self) -> dict[str, Any]:
         """What is not an array or a picture, for run.json."""
@@ -60,6 +73,7 @@ class Record:
             "row": self.row,
             "checks": [_finite(check) for check in self.checks],
             "summary": [_finite(row) for row in self.summary],
+            "sheets": {sheet.title: [_finite(row) for row in sheet.rows] for sheet in self.sheets},
             "provenance": dict(self.provenance),
         }
 

@@ -140,6 +140,37 @@ class Stein(_Geometry):
         return Stein(made[self.kernel](), self.bandwidth)
 
 
+class Norm(_Geometry):
+    """Steepest descent under a norm: sign descent, orthogonalised updates, ..."""
+
+    kind: Literal["norm"]
+    norm: Literal["euclidean", "sup", "l1", "spectral", "row", "column"] = Field(
+        "sup", description="'euclidean', 'sup', 'l1', 'spectral', 'row' or 'column'"
+    )
+    unit: bool = Field(False, description="true: velocities of norm 1")
+
+    def build(self, context: Context) -> Any:
+        """Norm(norm, unit)."""
+        from ...geometries import Norm
+
+        return Norm(self.norm, self.unit)
+
+
+class Bregman(_Geometry):
+    """Mirror descent: the Hessian of a potential."""
+
+    kind: Literal["bregman"]
+    potential: Literal["simplex", "entropy", "hyperbolic"] = Field(
+        "simplex", description="'simplex', 'entropy' (positive numbers) or 'hyperbolic'"
+    )
+
+    def build(self, context: Context) -> Any:
+        """Bregman(potential)."""
+        from ...geometries import Bregman
+
+        return Bregman(self.potential)
+
+
 GEOMETRIES = registry(
     Euclidean,
     Riemannian,
@@ -153,4 +184,6 @@ GEOMETRIES = registry(
     Wasserstein,
     FisherRao,
     Stein,
+    Norm,
+    Bregman,
 )
