@@ -15,23 +15,29 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ..errors import ArgumentError
-from ..functionals import ExpectedEnergy
+from ..functionals import ExpectedEnergy, InternalEnergy
+from ..functionals.base import unscaled
 from ..geometries import FisherRao, Wasserstein
 from ..states import Categorical, Density, Gaussian
 from ..states.factors import LowRank
 from ..states.points import is_ensemble, is_measure, pairing, points
 from .base import AbstractScheme, Entry, check_step
-from .proximal import Movement, Problem, bures, covector, line, mirror
+from .proximal import Movement, Problem, bures, covector, entropic, line, mirror, monge_ampere
 
-METHODS = ("auto", "covector", "quantile", "bures", "mirror")
+METHODS = ("auto", "covector", "quantile", "monge-ampere", "entropic", "bures", "mirror")
+ON_A_GRID = ("quantile", "monge-ampere", "entropic")
 
 
 class MinimizingMovement(AbstractScheme):
     """The minimizing-movement (proximal, implicit) step, order 1, monotone at every step size.
 
     On points and particles by quasi-Newton; under Wasserstein() it is JKO: on a `Gaussian` in
-    closed form (or a fixed point), on a `Density` on a line by exact quantiles; under FisherRao()
-    the KL-proximal step. `method`: "auto", or "covector", "bures", "quantile", "mirror".
+    closed form (or a fixed point), on a `Density` on a line by exact quantiles, in a box of two or
+    three axes by the Monge-Ampere equation of the step, without regularisation; under FisherRao()
+    the KL-proximal step. `method`: "auto", or "covector", "bures", "quantile", "monge-ampere",
+    "mirror"; or "entropic", for comparison: JKO with the entropy of the plan, which spreads the law
+    by about `blur`^2 at every step (`blur`: a length, two cells by default).
+    JKO on a grid takes entropies, powers m > 1, potentials and interactions, and reflecting walls.
     `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
     The inner problem is solved until the residual of its optimality condition, as a velocity, is
     below `tolerance` times 1 + its size; `tolerance` defaults to 1e-8 in float64 and 2e-4 in
@@ -47,11 +53,16 @@ class MinimizingMovement(AbstractScheme):
     max_iterations: int = 500
     method: str = eqx.field(static=True, default="auto")
     order: int = eqx.field(static=True, default=1)  # pyright: ignore[reportIncompatibleMethodOverride]
+    blur: float | None = None
 
     def __check_init__(self):
         check_step(self.step)
         if self.tolerance is not None:
             check_step(self.tolerance, "tolerance")
+        if self.blur is not None:
+            check_step(self.blur, "blur")
+            if self.method != "entropic":
+                raise ArgumentError("blur", self.blur, 'only method="entropic" blurs')
         if self.method not in METHODS:
             raise ArgumentError("method", repr(self.method), f"one of {METHODS}")
         if self.order not in (1, 2):
@@ -111,6 +122,10 @@ class MinimizingMovement(AbstractScheme):
             return bures.minimise(problem)
         if kind == "quantile":
             return line.minimise(problem)[0]
+        if kind == "monge-ampere":
+            return monge_ampere.minimise(problem)
+        if kind == "entropic":
+            return entropic.minimise(problem, self.blur)
         return covector.minimise(problem)
 
     def solver(self, geometry: Any, state: Any) -> str:
@@ -123,7 +138,7 @@ class MinimizingMovement(AbstractScheme):
         if isinstance(base, Wasserstein) and isinstance(state, Gaussian):
             return "covector" if isinstance(state.scale, LowRank) else "bures"
         if isinstance(base, Wasserstein) and isinstance(state, Density):
-            return "quantile"
+            return "quantile" if state.grid.dimension == 1 else "monge-ampere"
         return "covector"
 
     def check(self, flow, state):
@@ -138,8 +153,10 @@ class MinimizingMovement(AbstractScheme):
             return
         kind = self.solver(part.geometry, state)
         base = _base(part.geometry)
-        if kind in ("bures", "quantile"):
+        if kind == "bures" or kind in ON_A_GRID:
             _check_jko(kind, part.geometry, base, state)
+            if isinstance(state, Density):
+                _check_on_grid(kind, part.functional, state)
         elif kind == "mirror":
             if not isinstance(base, FisherRao):
                 raise ArgumentError("method", "mirror", "the KL-proximal step is FisherRao()'s")
@@ -170,15 +187,27 @@ def _check_jko(kind: str, geometry: Any, base: Any, state: Any) -> None:
     wanted = Gaussian if kind == "bures" else Density
     if not isinstance(state, wanted):
         raise ArgumentError("method", kind, f"it moves a {wanted.__name__}")
-    if isinstance(state, Density):
+
+
+def _check_on_grid(kind: str, functional: Any, state: Density) -> None:
+    if any(state.grid.periodic):
+        raise ArgumentError("grid", "a periodic axis", "JKO steps know reflecting walls")
+    if kind == "quantile":
         if state.grid.dimension != 1:
-            raise ArgumentError(
-                "state",
-                f"a density in {state.grid.dimension} dimensions",
-                "JKO on a grid is for a line; FiniteVolume runs the same flow in the plane",
-            )
-        if any(state.grid.periodic):
-            raise ArgumentError("grid", "a periodic axis", "JKO steps know reflecting walls")
+            given = f"a density in {state.grid.dimension} dimensions"
+            raise ArgumentError("state", given, 'quantiles are for a line; method="monge-ampere"')
+        return
+    resolved = functional.at(0.0).resolve()
+    terms = [unscaled(term)[1] for term in resolved.rest]
+    powers = [term for term in terms if isinstance(term, InternalEnergy)]
+    if any(float(term.power) < 1 for term in powers):
+        remedy = "powers m > 1 in a box; FiniteVolume runs fast diffusion"
+        raise ArgumentError("power", min(float(term.power) for term in powers), remedy)
+    temperature = resolved.temperature
+    cold = isinstance(temperature, (int, float)) and temperature <= 0
+    if cold and terms and not powers:
+        remedy = "an entropy or an internal energy beside it, or particles"
+        raise ArgumentError("functional", functional.name, remedy)
 
 
 def _base(geometry: Any) -> Any:

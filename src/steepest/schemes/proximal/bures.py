@@ -21,7 +21,6 @@ import jax.numpy as jnp
 from ...states import Gaussian
 from ...states.factors import Diagonal, triangular_root
 from ...states.gaussian import wasserstein_squared
-from ..multiplicative import speed
 from .problem import Movement, Problem
 from .smooth import derivatives, product
 
@@ -29,13 +28,8 @@ from .smooth import derivatives, product
 def minimise(problem: Problem) -> Movement:
     """For full and diagonal scales, Euclidean ground (or a multiple of it)."""
     state: Gaussian = problem.state
-    ground = problem.geometry
-    clock = problem.step * speed(ground)
-    while hasattr(ground, "part"):
-        ground = ground.part
-    clock = clock * speed(ground.ground)
+    clock, tolerance = problem.clock(), problem.accuracy()
     heat = problem.functional.resolve().temperature
-    tolerance = problem.accuracy()
     diagonal = isinstance(state.factor, Diagonal)
     mean, covariance = state.mean, state.covariance
     unit = jnp.eye(state.dimension, dtype=mean.dtype)

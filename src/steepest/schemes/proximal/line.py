@@ -22,12 +22,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functionals import InternalEnergy
-from ...functionals.base import unscaled
 from ...states import Density
 from ...states.monotone import quantile_shift, wasserstein_squared
-from ..multiplicative import speed
 from ..tridiagonal import solve_lines
+from .pressure import Pressure
 from .problem import Movement, Problem
 
 BARRIER = 1e-12
@@ -47,36 +45,17 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
     """
     state: Density = problem.state
     grid, h = state.grid, state.grid.spacing[0]
-    geometry = problem.geometry
-    clock = problem.step * speed(geometry)
-    while hasattr(geometry, "part"):
-        geometry = geometry.part
-    clock = clock * speed(geometry.ground)
-    tolerance = problem.accuracy()
-    resolved = problem.functional.resolve()
-    internal, others = [], []
-    for term in resolved.rest:
-        (internal if _power(term) else others).append(term)
-    base = jnp.zeros(grid.shape, state.values.dtype)
-    if resolved.potential is not None:
-        base = base + grid.evaluate(resolved.potential).astype(base.dtype)
-
-    def linear(values: Any) -> Any:
-        """V and the first variations of interactions, which the outer loop renews."""
-        total = base
-        for term in others:
-            total = total + jax.grad(term)(state.tangent(values)).values / grid.cell_volume
-        return total
-
-    heat = jnp.asarray(resolved.temperature, state.values.dtype)
+    clock, tolerance = problem.clock(), problem.accuracy()
+    pressure = Pressure(problem.functional, state)
+    psi_of, linear, heat = pressure.psi, pressure.linear, pressure.heat
     # Where F has no entropy cells may be empty: they start from next to nothing.
     tiny = jnp.finfo(state.values.dtype).tiny
     start = jnp.maximum(state.masses, jnp.where(heat > 0, 1e10 * tiny, EMPTY))
     start = start / jnp.sum(start)
     # Without entropy a barrier keeps the values positive (an interior-point method).
     barrier: Any = 0.0
-    if internal or others or not _positive(resolved.temperature):
-        size = jnp.ptp(_psi(internal, start / h, 0.0)[0] + linear(start / h))
+    if pressure.internal or pressure.others or not pressure.warm:
+        size = jnp.ptp(psi_of(start / h)[0] - heat * jnp.log(start / h) + linear(start / h))
         mean = 1.0 / (h * grid.shape[0])
         barrier = jnp.where(heat > 0, 0.0, BARRIER * mean * (size + 1e-12))
 
@@ -97,7 +76,7 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
     def equations(crossed: Any, potential: Any, hot: Any = 0.0) -> tuple[Any, Any, Any, Any]:
         masses = masses_at(crossed)
         rho = masses / h
-        psi, bend = _psi(internal, rho, heat)
+        psi, bend = psi_of(rho)
         psi, bend = psi + potential - (barrier + hot) / rho, bend + (barrier + hot) / rho**2
         gap, slope = shift(crossed)
         force = (psi[:-1] - psi[1:]) / h + gap
@@ -134,7 +113,7 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
             beyond, lambda c: (0.5 * c[0], c[1] + 1), (length, jnp.asarray(0))
         )
         crossed = crossed + length * move
-        potential = linear(masses_at(crossed) / h) if others else potential
+        potential = linear(masses_at(crossed) / h) if pressure.others else potential
         force, _, _, masses = equations(crossed, potential)
         # Where a quantile jumps over an empty cell the force is set-valued; the Newton decrement,
         # as the velocity that the objective still misses, tells that the minimum is reached.
@@ -161,30 +140,11 @@ def minimise(problem: Problem, previous: Any = None) -> tuple[Movement, Any]:
     increase = problem.functional(new) - problem.functional(state) + cost
     # -<dF, displacement>, the mean of both ends: by dF itself at the start (without the barrier),
     # at the end by the velocity of the transport, which there is -grad psi.
-    slope_before = jnp.diff(_psi(internal, start / h, heat)[0] + linear(start / h))
+    slope_before = jnp.diff(psi_of(start / h)[0] + linear(start / h))
     begin = jnp.sum(slope_before * crossed)
     dissipated = 0.5 * (begin + jnp.sum(h * shift(crossed)[0] * crossed))
     movement = Movement(new, increase, residual / (tolerance * scale), dissipated)
     return movement, (start, crossed)
-
-
-def _psi(internal: list[Any], rho: Any, heat: Any) -> tuple[Any, Any]:
-    """T log rho + U'(rho), and its derivative in rho."""
-    psi, bend = heat * jnp.log(rho), heat / rho
-    for term in internal:
-        factor, inner = unscaled(term)
-        m = inner.power
-        psi = psi + factor * m / (m - 1.0) * rho ** (m - 1.0)
-        bend = bend + factor * m * rho ** (m - 2.0)
-    return psi, bend
-
-
-def _power(term: Any) -> bool:
-    return isinstance(unscaled(term)[1], InternalEnergy)
-
-
-def _positive(temperature: Any) -> bool:
-    return not (isinstance(temperature, (int, float)) and temperature == 0)
 
 
 def second_order(problem: Problem, history: Any) -> tuple[Movement, Any]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float
 
 from ... import tree
+from ..multiplicative import speed
 
 
 class Movement(NamedTuple):
@@ -33,6 +34,13 @@ class Problem(NamedTuple):
     step: Any
     tolerance: float | None
     max_iterations: int
+
+    def clock(self) -> Any:
+        """The step times the factors in front of the geometry and of its ground."""
+        factor, geometry = speed(self.geometry), self.geometry
+        while hasattr(geometry, "part"):
+            geometry = geometry.part
+        return self.step * factor * speed(geometry.ground)
 
     def accuracy(self) -> float:
         """The tolerance, by default 1e-8 in float64 and 2e-4 in float32."""

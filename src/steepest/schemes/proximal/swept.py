@@ -1,0 +1,204 @@
+"""The image of a density under the inverse of S = id + step grad p, by what crosses each face.
+
+Along S_s = id + s step grad p, s in [0, 1], the density rho_s = (mu o S_s) det DS_s obeys
+
+    d rho_s / ds = div f_s,    f_s = (mu o S_s) cof(DS_s) step grad p,
+
+so that rho_1 = mu + div(integral f_s ds): mass is kept to round-off, and S = id changes nothing. Let
+B(s) = <f_s, grad p>. Then Kantorovich's dual value and the cost of the map are, with one quadrature,
+
+    integral M p dmu - <p, mu> = -integral (1 - s) B ds,    W2^2(rho_1, mu)/(2 step) = integral s B ds
+
+(M p the Moreau envelope of p), and the linearisation of rho_1 in p is div((mu o S) cof(DS) step
+grad dp), symmetric. In 1-D the integral of f is the mass of mu between x and S(x).
+Source: the derivative of a pull-back, e.g. Villani, Topics in Optimal Transportation, section 5.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ...states import Grid
+
+NODES, WEIGHTS = (0.5 * np.array(np.polynomial.legendre.leggauss(3)) + [[0.5], [0.0]]).tolist()
+"""Gauss-Legendre on [0, 1]: the cofactors are polynomials in s of degree d - 1 <= 2."""
+
+Field = Float[Array, "..."]
+
+
+class Swept(NamedTuple):
+    """`gain` = rho_1 - mu; `dual` = -integral (1 - s) B ds; `cost` = integral s B ds."""
+
+    gain: Field
+    dual: Float[Array, ""]
+    cost: Float[Array, ""]
+
+
+class Sweep:
+    """What leaves and enters the cells of `grid`, reflecting walls, when mu is pulled back."""
+
+    def __init__(self, grid: Grid, masses: Field, step: Any):
+        self.grid, self.step, self.h = grid, step, grid.spacing
+        self.density = masses / grid.cell_volume
+        self.axes = range(grid.dimension)
+
+    def __call__(self, p: Field) -> Swept:
+        """The new law less the old one, Kantorovich's value, and the cost, at the potential p."""
+        fluxes, dual, cost = [], jnp.zeros((), p.dtype), jnp.zeros((), p.dtype)
+        for a in self.axes:
+            slope, bend = self._jet(p, a)
+            total = jnp.zeros_like(slope[a])
+            for s, weight in zip(NODES, WEIGHTS, strict=True):
+                row = _cofactors(bend, a, self.grid.dimension, s * self.step)
+                speed = sum(row[b] * slope[b] for b in self.axes)
+                flux = weight * self.step * self._at_image(slope, s, a) * speed
+                work = jnp.sum(flux * slope[a]) * self.grid.cell_volume
+                dual, cost = dual - (1.0 - s) * work, cost + s * work
+                total = total + flux
+            fluxes.append(total)
+        return Swept(self._divergence(fluxes), dual, cost)
+
+    def linearised(self, p: Field) -> Any:
+        """(dp -> -d rho_1, its diagonal): symmetric, nonnegative where S is monotone."""
+        along, across = [], []
+        dimension = self.grid.dimension
+        for a in self.axes:
+            slope, bend = self._jet(p, a)
+            here = self.step * jnp.maximum(self._at_image(slope, 1.0, a), 0.0)
+            minor = _cofactors(bend, a, dimension, self.step)[a]
+            along.append(here * jnp.maximum(minor, 0.0) / self.h[a] ** 2)
+        if dimension > 1:
+            slope, bend = self._jet(p, None)
+            here = self.step * self._at_image(slope, 1.0, None)
+            rows = [_cofactors(bend, a, dimension, self.step) for a in self.axes]
+            # Bounded by its neighbours on the diagonal the form is nonnegative, folded or not.
+            least = [_least(_walled(along[a], a) * self.h[a] ** 2, a) for a in self.axes]
+            for a in self.axes:
+                for b in self.axes[:a]:
+                    bound = jnp.sqrt(least[a] * least[b]) / (dimension - 1)
+                    weight = jnp.clip(here * rows[a][b], -bound, bound)
+                    across += [(a, b, weight), (b, a, weight)]
+
+        def apply(x: Field) -> Field:
+            fluxes = [self.h[a] * along[a] * jnp.diff(x, axis=a) for a in self.axes]
+            for a, b, weight in across:
+                fluxes[a] = fluxes[a] + _mean(weight * _central(x, b, self.h[b]), a)
+            return -self._divergence(fluxes)
+
+        diagonal = jnp.zeros_like(p)
+        for a in self.axes:
+            full = _walled(along[a], a)
+            diagonal = diagonal + _cut(full, a, 1, None) + _cut(full, a, None, -1)
+        return apply, diagonal
+
+    def least_stretch(self, p: Field) -> Field:
+        """The smallest eigenvalue of DS at the cells: |x|^2/2 + step p is convex where positive."""
+        bend = self._jet(p, None)[1]
+        one = [[bend[a, b] * self.step + (a == b) for b in self.axes] for a in self.axes]
+        if len(one) == 1:
+            return one[0][0]
+        if len(one) == 2:
+            half, gap = 0.5 * (one[0][0] + one[1][1]), 0.5 * (one[0][0] - one[1][1])
+            return half - jnp.sqrt(gap**2 + one[0][1] ** 2)
+        matrix = jnp.stack([jnp.stack(row, -1) for row in one], -2)
+        return jnp.linalg.eigvalsh(matrix)[..., 0]
+
+    def _jet(self, p: Field, face: int | None) -> tuple[list[Any], dict[Any, Any]]:
+        """grad p and D^2 p at the inner faces across an axis, or at the cells.
+
+        The second derivative along the axis itself is in no flux through its faces: left out.
+        """
+        at = (lambda v: v) if face is None else (lambda v: _mean(v, face))
+        slopes = [_central(p, a, self.h[a]) for a in self.axes]
+        grad, bend = [at(v) for v in slopes], {}
+        for a in self.axes:
+            if a == face:
+                grad[a] = jnp.diff(p, axis=a) / self.h[a]
+                continue
+            padded = _edges(p, a)
+            bend[a, a] = at(jnp.diff(padded, 2, axis=a) / self.h[a] ** 2)
+            for b in self.axes:
+                if b > a or b == face:
+                    mixed = (
+                        jnp.diff(slopes[a], axis=b) / self.h[b]
+                        if b == face
+                        else at(_central(slopes[a], b, self.h[b]))
+                    )
+                    bend[a, b] = bend[b, a] = mixed
+        return grad, bend
+
+    def _at_image(self, slope: Any, s: float, face: int | None) -> Field:
+        """mu at S_s of the faces (or cells), by multilinear interpolation between cell centres."""
+        shape = slope[0].shape
+        base, shares = jnp.zeros(shape, jnp.int32), []
+        strides = [int(np.prod(self.grid.shape[a + 1 :])) for a in self.axes]
+        for a in self.axes:
+            place = jax.lax.broadcasted_iota(slope[a].dtype, shape, a)
+            place = place + (0.5 if a == face else 0.0) + (s * self.step / self.h[a]) * slope[a]
+            place = jnp.clip(place, 0.0, self.grid.shape[a] - 1.0)
+            cell = jnp.minimum(place.astype(jnp.int32), self.grid.shape[a] - 2)
+            base = base + strides[a] * cell
+            shares.append(place - cell)
+        flat, total = self.density.reshape(-1), jnp.zeros(shape, slope[0].dtype)
+        for corner in np.ndindex(*(2,) * len(shares)):
+            offset = int(np.dot(corner, strides))
+            weight = flat.at[base + offset].get(mode="promise_in_bounds")
+            for up, share in zip(corner, shares, strict=True):
+                weight = weight * (share if up else 1.0 - share)
+            total = total + weight
+        return total
+
+    def _divergence(self, fluxes: Any) -> Field:
+        total = jnp.zeros(self.grid.shape, fluxes[0].dtype)
+        for a, flux in enumerate(fluxes):
+            total = total + jnp.diff(_walled(flux, a), axis=a) / self.h[a]
+        return total
+
+
+def _cofactors(bend: Any, a: int, dimension: int, step: Any) -> dict[int, Any]:
+    """Row a of the cofactors of 1 + step D^2 p; entry (a, a) of the Hessian does not occur."""
+    one = lambda i, j: step * bend[i, j] + (1.0 if i == j else 0.0)  # noqa: E731
+    others = [b for b in range(dimension) if b != a]
+    if dimension == 1:
+        return {a: 1.0}
+    if dimension == 2:
+        (b,) = others
+        return {a: one(b, b), b: -one(a, b)}
+    b, c = others
+    return {
+        a: one(b, b) * one(c, c) - one(b, c) ** 2,
+        b: one(a, c) * one(b, c) - one(a, b) * one(c, c),
+        c: one(a, b) * one(b, c) - one(a, c) * one(b, b),
+    }
+
+
+def _cut(x: Field, axis: int, start: int | None, stop: int | None) -> Field:
+    return x[(slice(None),) * axis + (slice(start, stop),)]
+
+
+def _mean(x: Field, axis: int) -> Field:
+    return 0.5 * (_cut(x, axis, 1, None) + _cut(x, axis, None, -1))
+
+
+def _least(x: Field, axis: int) -> Field:
+    return jnp.minimum(_cut(x, axis, 1, None), _cut(x, axis, None, -1))
+
+
+def _edges(x: Field, axis: int) -> Field:
+    """x with its first and last layer repeated: no slope at a wall."""
+    return jnp.pad(x, [(int(a == axis),) * 2 for a in range(x.ndim)], mode="edge")
+
+
+def _walled(flux: Field, axis: int) -> Field:
+    """A flux through inner faces with the zeros of the walls."""
+    return jnp.pad(flux, [(int(a == axis),) * 2 for a in range(flux.ndim)])
+
+
+def _central(x: Field, axis: int, h: float) -> Field:
+    padded = _edges(x, axis)
+    return (_cut(padded, axis, 2, None) - _cut(padded, axis, None, -2)) / (2.0 * h)
