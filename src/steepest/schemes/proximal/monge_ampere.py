@@ -27,12 +27,17 @@ import jax.numpy as jnp
 
 from ...states import Density
 from . import conjugate, pushforward
+from ..finite_volume import FiniteVolume
 from .pressure import Pressure
 from .problem import Movement, Problem
 from .swept import Sweep
 
 LINEAR = 3e-2
 """What is left of a Newton system's right-hand side; the linearisation is not much better."""
+RESOLVED = 1.0
+"""Under an entropy, the change of log rho_k from cell to cell, and along the way of a cell's mass, up
+to which the grid knows the map; beyond twice as much (far tails, jumps) mass moves as in an implicit
+finite volume."""
 FOLDED = 1e-6
 """Mass that may lie where |x|^2/2 + step p is not convex: tails and fronts below the grid."""
 
@@ -45,12 +50,18 @@ def minimise(problem: Problem) -> Movement:
     pressure = Pressure(problem.functional, state)
     if not (pressure.warm or pressure.internal or pressure.others):
         return pushforward.minimise(problem, pressure.potential)
-    tiny = 1e10 * jnp.finfo(dtype).tiny
-    start = state.masses
-    if pressure.warm:  # entropy fills every cell
-        start = jnp.maximum(start, jnp.where(pressure.heat > 0, tiny, 0.0))
-    start = start / jnp.sum(start) / grid.cell_volume
-    sweep = Sweep(grid, start * grid.cell_volume, clock)
+    tiny = jnp.finfo(dtype).tiny
+    start = state.values / (jnp.sum(state.values) * grid.cell_volume)
+    first, trust = start, None
+    if pressure.warm:
+        # Entropy fills every cell: implicit finite volumes do so with slopes that are finite.
+        first = FiniteVolume(problem.step)._bent(problem, state, 0.0, problem.step, 1, True)
+        first = jnp.maximum(first, 1e10 * tiny)
+        first = first / (jnp.sum(first) * grid.cell_volume)
+        bare, guess = Sweep(grid, start, clock), pressure.psi(first)[0] + pressure.linear(first)
+        trust = jnp.clip(2.0 - bare.resolution(guess) / RESOLVED, 0.0, 1.0)
+        trust = trust * jnp.clip(4.0 * bare.least_stretch(guess) - 1.0, 0.0, 1.0)
+    sweep = Sweep(grid, start, clock, trust, first)
 
     def evaluate(rho: Any) -> Any:
         """p at rho, what it pulls back, and by how much rho misses that."""
@@ -67,19 +78,19 @@ def minimise(problem: Problem) -> Movement:
         both = inverse + diagonal + tiny
         move = conjugate.solve(lambda x: inverse * x + apply(x), both, missing, LINEAR)
         change = inverse * move
-        downhill = jnp.sum(move * missing)
+        downhill, size = jnp.sum(move * missing), jnp.sum(missing**2 / both)
 
         def moved(length: Any) -> Any:
             step = length * change
-            kept = jnp.where(rho > 0, rho * jnp.exp(jnp.minimum(step, 0.0) / rho), 0.0)
-            falling = kept if pressure.warm else jnp.maximum(rho + step, 0.0)
-            return jnp.where(step > 0, rho + step, falling)
+            fallen = jnp.maximum(rho + step, 0.0)
+            if pressure.warm:  # where p is a logarithm, a fall is taken in it
+                fallen = rho * jnp.exp(jnp.minimum(step, 0.0) / rho)
+            return jnp.where(step > 0, rho + step, fallen)
 
         def beyond(carry: Any) -> Any:
-            # The dual is concave: past its maximum along the move the slope changes sign.
-            _, _, (_, _, rest), tries = carry
-            slope = jnp.sum(move * rest)
-            return ~(jnp.abs(slope) <= 0.9 * jnp.abs(downhill)) & (tries < 30)
+            length, _, (_, _, rest), tries = carry
+            shrunk = jnp.sum(rest**2 / both) <= (1.0 - 0.1 * length) * size
+            return ~shrunk & (tries < 30)
 
         def shorter(carry: Any) -> Any:
             length, _, _, tries = carry
@@ -91,19 +102,20 @@ def minimise(problem: Problem) -> Movement:
             beyond, shorter, (jnp.ones((), dtype), first, evaluate(first), 0)
         )
         velocity = jnp.sqrt(jnp.abs(downhill) * grid.cell_volume / clock)
+        jax.debug.print("  it {} len {} vel {} miss {} tries {}", count, length, velocity, jnp.abs(found[2]).max(),_) #DBG
         return rho, found, jnp.where(length == 1.0, velocity, jnp.inf), count + 1
 
-    first = evaluate(start)
-    scale = 1.0 + jnp.sqrt(2.0 * first[1].cost / clock)
+    found = evaluate(first)
+    scale = 1.0 + jnp.sqrt(2.0 * found[1].cost / clock)
     rho, (p, swept, _), residual, _ = jax.lax.while_loop(
         lambda c: (c[2] > 0.1 * tolerance * scale) & (c[3] < problem.max_iterations),
         newton,
-        (start, first, scale * jnp.inf, jnp.asarray(0)),
+        (first, found, scale * jnp.inf, jnp.asarray(0)),
     )
     folded = jnp.sum(jnp.where(sweep.least_stretch(p) > 0, 0.0, rho)) * grid.cell_volume
     residual = jnp.where(folded > FOLDED, jnp.inf, residual)
     new = state.tangent(rho / (jnp.sum(rho) * grid.cell_volume))
     increase = problem.functional(new) - problem.functional(state) + swept.cost
-    slope = (problem.covector.values / grid.cell_volume + p) * (state.values - new.values)
+    slope = (pressure.psi(jnp.maximum(start, tiny))[0] + pressure.linear(start) + p) * (state.values - new.values)
     dissipated = 0.5 * jnp.sum(slope) * grid.cell_volume
     return Movement(new, increase, residual / (tolerance * scale), dissipated)

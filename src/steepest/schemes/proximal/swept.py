@@ -40,11 +40,17 @@ class Swept(NamedTuple):
 
 
 class Sweep:
-    """What leaves and enters the cells of `grid`, reflecting walls, when mu is pulled back."""
+    """What leaves and enters the cells of `grid`, reflecting walls, when `density` is pulled back.
 
-    def __init__(self, grid: Grid, masses: Field, step: Any):
+    `trust`: for each cell a share in [0, 1] of f as above; the rest of it is still step grad p, the
+    flux of an implicit finite volume with the density `still`.
+    """
+
+    def __init__(
+        self, grid: Grid, density: Field, step: Any, trust: Any = None, still: Any = None
+    ):
         self.grid, self.step, self.h = grid, step, grid.spacing
-        self.density = masses / grid.cell_volume
+        self.density, self.trust, self.still = density, trust, still
         self.axes = range(grid.dimension)
 
     def __call__(self, p: Field) -> Swept:
@@ -56,7 +62,8 @@ class Sweep:
             for s, weight in zip(NODES, WEIGHTS, strict=True):
                 row = _cofactors(bend, a, self.grid.dimension, s * self.step)
                 speed = sum(row[b] * slope[b] for b in self.axes)
-                flux = weight * self.step * self._at_image(slope, s, a) * speed
+                flux = self._beside(a, self._at_image(slope, s, a) * speed, slope[a])
+                flux = weight * self.step * flux
                 work = jnp.sum(flux * slope[a]) * self.grid.cell_volume
                 dual, cost = dual - (1.0 - s) * work, cost + s * work
                 total = total + flux
@@ -69,12 +76,13 @@ class Sweep:
         dimension = self.grid.dimension
         for a in self.axes:
             slope, bend = self._jet(p, a)
-            here = self.step * jnp.maximum(self._at_image(slope, 1.0, a), 0.0)
-            minor = _cofactors(bend, a, dimension, self.step)[a]
-            along.append(here * jnp.maximum(minor, 0.0) / self.h[a] ** 2)
+            minor = jnp.maximum(_cofactors(bend, a, dimension, self.step)[a], 0.0)
+            here = self._beside(a, self._at_image(slope, 1.0, a) * minor, 1.0)
+            along.append(self.step * here / self.h[a] ** 2)
         if dimension > 1:
             slope, bend = self._jet(p, None)
             here = self.step * self._at_image(slope, 1.0, None)
+            here = here if self.trust is None else self.trust * here
             rows = [_cofactors(bend, a, dimension, self.step) for a in self.axes]
             # Bounded by its neighbours on the diagonal the form is nonnegative, folded or not.
             least = [_least(_walled(along[a], a) * self.h[a] ** 2, a) for a in self.axes]
@@ -92,8 +100,8 @@ class Sweep:
 
         diagonal = jnp.zeros_like(p)
         for a in self.axes:
-            full = _walled(along[a], a)
-            diagonal = diagonal + _cut(full, a, 1, None) + _cut(full, a, None, -1)
+            above, below = _sides(_walled(along[a], a), a)
+            diagonal = diagonal + above + below
         return apply, diagonal
 
     def least_stretch(self, p: Field) -> Field:
@@ -131,6 +139,24 @@ class Sweep:
                     )
                     bend[a, b] = bend[b, a] = mixed
         return grad, bend
+
+    def _beside(self, axis: int, moving: Field, slope: Any) -> Field:
+        """`moving` as far as it is trusted, for the rest still * slope."""
+        if self.trust is None:
+            return moving
+        share = _least(self.trust, axis)
+        return share * moving + (1.0 - share) * _mean(self.still, axis) * slope
+
+    def resolution(self, p: Field) -> Field:
+        """The largest change of log density across a cell, or along the cells that a path crosses."""
+        logs = jnp.log(jnp.maximum(self.density, jnp.finfo(p.dtype).tiny))
+        change, cells = jnp.zeros_like(p), jnp.ones_like(p)
+        for a in self.axes:
+            step = _walled(jnp.abs(jnp.diff(logs, axis=a)), a)
+            change = jnp.maximum(change, jnp.maximum(*_sides(step, a)))
+            crossed = self.step / self.h[a] ** 2 * _walled(jnp.abs(jnp.diff(p, axis=a)), a)
+            cells = jnp.maximum(cells, jnp.maximum(*_sides(crossed, a)))
+        return change * cells
 
     def _at_image(self, slope: Any, s: float, face: int | None) -> Field:
         """mu at S_s of the faces (or cells), by multilinear interpolation between cell centres."""
@@ -181,12 +207,18 @@ def _cut(x: Field, axis: int, start: int | None, stop: int | None) -> Field:
     return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
+def _sides(x: Field, axis: int) -> tuple[Field, Field]:
+    """What is above and what is below, from faces to cells or from cells to faces."""
+    return _cut(x, axis, 1, None), _cut(x, axis, None, -1)
+
+
 def _mean(x: Field, axis: int) -> Field:
-    return 0.5 * (_cut(x, axis, 1, None) + _cut(x, axis, None, -1))
+    above, below = _sides(x, axis)
+    return 0.5 * (above + below)
 
 
 def _least(x: Field, axis: int) -> Field:
-    return jnp.minimum(_cut(x, axis, 1, None), _cut(x, axis, None, -1))
+    return jnp.minimum(*_sides(x, axis))
 
 
 def _edges(x: Field, axis: int) -> Field:
