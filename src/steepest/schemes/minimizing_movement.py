@@ -30,8 +30,9 @@ class MinimizingMovement(AbstractScheme):
     """The minimizing-movement (proximal, implicit) step, order 1, monotone at every step size.
 
     On points and particles by quasi-Newton; under Wasserstein() it is JKO: on a `Gaussian` in
-    closed form (or a fixed point), on a `GaussianMixture` for each component (weights stay), on a `Density` on a line by exact quantiles; under FisherRao()
-    the KL-proximal step. `method`: "auto", or "covector", "bures", "quantile", "mirror".
+    closed form (or a fixed point), on a `GaussianMixture` for each component (weights stay), on a
+    `Density` on a line by exact quantiles; under FisherRao() the KL-proximal step. `method`:
+    "auto", or "covector", "bures", "quantile", "mirror".
     `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
     The inner problem is solved until the residual of its optimality condition, as a velocity, is
     below `tolerance` times 1 + its size; `tolerance` defaults to 1e-8 in float64 and 2e-4 in

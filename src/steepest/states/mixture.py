@@ -250,8 +250,8 @@ class GaussianMixture(eqx.Module):
             if self.scales.ndim == 3
             else np.sqrt(np.diagonal(c, axis1=1, axis2=2))
         )
-        new = (jnp.asarray(x, self.means.dtype) for x in (np.log(w), m, scales))
-        return GaussianMixture(*new, self.quadrature, self.phase)
+        logs, means, scales = (jnp.asarray(x, self.means.dtype) for x in (np.log(w), m, scales))
+        return GaussianMixture(logs, means, scales, self.quadrature, self.phase)
 
     def transport(self, covector: GaussianMixture, ground: Any) -> GaussianMixture:
         """Each component along its own Bures geometry, (1/w_i) K_i dF/d(m_i, S_i); weights stay."""

@@ -40,8 +40,8 @@ def minimise(problem: Problem) -> Movement:
 
     def defect(law: Gaussian) -> Any:
         """How much the optimality conditions miss at `law`, and g, H there."""
-        force = derivatives(problem.functional, law)
-        return mismatch(state, law, *force, clock, heat), force
+        slope, curvature = derivatives(problem.functional, law)
+        return mismatch(state, law, slope, curvature, clock, heat), (slope, curvature)
 
     def unfinished(carry: Any) -> Any:
         _, gap, _, count = carry
@@ -49,7 +49,8 @@ def minimise(problem: Problem) -> Movement:
 
     def again(carry: Any) -> Any:
         law, _, found, count = carry
-        law = closed_step(state, law, *found, clock, heat)
+        slope, curvature = found
+        law = closed_step(state, law, slope, curvature, clock, heat)
         return law, *defect(law), count + 1
 
     gap, found = defect(state)

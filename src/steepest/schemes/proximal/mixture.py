@@ -62,23 +62,28 @@ def _components(problem: Problem, clock: Any) -> Movement:
         tangent = law.per_weight(jax.grad(smooth)(law))
         of_one = lambda g, m, s: of_covector(g, g.tangent(m, s))  # noqa: E731
         forces = law.each(of_one, tangent.means, tangent.scales)
-        each = lambda old, new, *force: mismatch(old, new, *force, clock, heat)  # noqa: E731
+        each = lambda old, new, g, h: mismatch(old, new, g, h, clock, heat)  # noqa: E731
         gaps = pairs(each, law, *forces)
         return jnp.sqrt(jnp.sum(weights * gaps**2)), forces
 
     def again(carry: Any) -> Any:
-        law, _, forces, count = carry
-        each = lambda old, new, *force: closed_step(old, new, *force, clock, heat)  # noqa: E731
+        law, gap, forces, count, share = carry
+        each = lambda old, new, g, h: closed_step(old, new, g, h, clock, heat)  # noqa: E731
         moved = pairs(each, law, *forces)
-        law = law.tangent(law.log_weights, moved.mean, moved.scale)
-        return law, *defect(law), count + 1
+        toward = lambda old, new: old + share * (new - old)  # noqa: E731
+        means, scales = toward(law.means, moved.mean), toward(law.scales, moved.scale)
+        law = law.tangent(law.log_weights, means, scales)
+        missed, forces = defect(law)
+        # Components on top of one another pull at each other: then smaller shares of the way.
+        share = jnp.where(missed < 0.9 * gap, share, jnp.maximum(0.5 * share, 1.0 / 32.0))
+        return law, missed, forces, count + 1, share
 
     gap, forces = defect(state)
     size = 1.0 + gap
-    law, gap, _, _ = jax.lax.while_loop(
+    law, gap, *_ = jax.lax.while_loop(
         lambda c: (c[1] > 0.1 * tolerance * size) & (c[3] < problem.max_iterations),
         again,
-        (state, gap + jnp.inf, forces, 0),
+        (state, gap + jnp.inf, forces, 0, jnp.ones_like(gap)),
     )
     squares = pairs(wasserstein_squared, law)
     cost = 0.5 * jnp.sum(weights * squares) / clock
@@ -104,7 +109,11 @@ def _weights(problem: Problem, clock: Any) -> Movement:
 
     def psi(logs: Any) -> Any:
         """dF/dw_i, up to a constant."""
-        total = fixed + heat * jnp.tensordot(logsumexp(logs_at + logs, axis=-1), share, axes=1)
+        logs_of_law = logsumexp(logs_at + logs, axis=-1)
+        # <N_i / q>, one but for the rule's error: with it psi is the differential of the rule.
+        ratio = jnp.exp(logs_at - logs_of_law[..., None])
+        ones = jnp.einsum("j,n,jni->i", jnp.exp(logs), share, ratio)
+        total = fixed + heat * (jnp.tensordot(logs_of_law, share, axes=1) + ones)
         for term in resolved.rest:
             covector = jax.grad(term)(state.at_weights(logs))
             total = total + state.at_weights(logs).per_weight(covector).log_weights
