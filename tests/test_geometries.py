@@ -50,6 +50,10 @@ def two_points(key):
     return {"a": st.Sphere().random(key, (2,)), "b": st.Sphere().random(KEYS[0], (2, 2))}
 
 
+def two_parts(key):
+    return {"a": vector(key), "b": st.Sphere().random(key, (2,))}
+
+
 def particles(key):
     return st.Particles(jax.random.normal(key, (4, 3)))
 
@@ -78,6 +82,8 @@ TABLE = {
     "Stiefel": (st.Stiefel(), lambda key: st.Stiefel().random(key, (4, 2))),
     "SymmetricPositiveDefinite": (st.SymmetricPositiveDefinite(), spd),
     "Hyperbolic": (st.Hyperbolic(), lambda key: st.Hyperbolic().lift(vector(key))),
+    "Bregman": (st.Bregman("hyperbolic"), vector),
+    "Product": (st.Product({"a": st.Euclidean(), "b": st.Sphere()}), two_parts),
     "Wasserstein": (st.Wasserstein(), particles),
     "Wasserstein weighted": (st.Wasserstein(st.Riemannian(metric)), weighted),
     "Wasserstein kinetic": (st.Wasserstein(KINETIC), kinetic_particles),
@@ -169,6 +175,8 @@ def test_every_geometry_is_in_the_table():
     abstract = {geometries.AbstractGeometry, geometries.Manifold}
     abstract |= {geometries.FisherRao}  # of laws: tests/test_density.py, tests/test_law.py
     abstract |= {geometries.Stein}  # tests/test_stein.py
+    abstract |= {geometries.Norm}  # not linear: tests/test_norms_and_potentials.py
+    abstract |= {geometries.Fisher, geometries.Diagonal}  # of a model, of an Adaptive state
     assert exported - abstract <= {type(geometry) for geometry, _ in TABLE.values()}
 
 

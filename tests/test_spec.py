@@ -15,7 +15,11 @@ from steepest.cli.spec import KINDS, SpecError, parse_spec, read_spec, to_toml
 from steepest.errors import ArgumentError
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+EXAMPLES = [
+    path
+    for path in sorted((ROOT / "examples").glob("*.toml"))
+    if "contender" not in tomllib.loads(path.read_text())  # of compare-geometries
+]
 
 PLAIN = {
     "functional": {"kind": "quadratic"},

@@ -1,4 +1,4 @@
-"""A small network on a table of classes: a likelihood that knows its Fisher metric (section 7.1)."""
+"""A small network on a table of classes: a likelihood that knows its Fisher metric (sec. 7.1)."""
 
 from __future__ import annotations
 
