@@ -18,11 +18,21 @@ from ..errors import ArgumentError
 from ..functionals import ExpectedEnergy, InternalEnergy
 from ..functionals.base import unscaled
 from ..geometries import FisherRao, Wasserstein
-from ..states import Categorical, Density, Gaussian
+from ..states import Categorical, Density, Gaussian, GaussianMixture
 from ..states.factors import LowRank
 from ..states.points import is_ensemble, is_measure, pairing, points
 from .base import AbstractScheme, Entry, check_step
-from .proximal import Movement, Problem, bures, covector, entropic, line, mirror, monge_ampere
+from .proximal import (
+    Movement,
+    Problem,
+    bures,
+    covector,
+    entropic,
+    line,
+    mirror,
+    mixture,
+    monge_ampere,
+)
 
 METHODS = ("auto", "covector", "quantile", "monge-ampere", "entropic", "bures", "mirror")
 ON_A_GRID = ("quantile", "monge-ampere", "entropic")
@@ -32,11 +42,12 @@ class MinimizingMovement(AbstractScheme):
     """The minimizing-movement (proximal, implicit) step, order 1, monotone at every step size.
 
     On points and particles by quasi-Newton; under Wasserstein() it is JKO: on a `Gaussian` in
-    closed form (or a fixed point), on a `Density` on a line by exact quantiles, in a box of two or
-    three axes by the Monge-Ampere equation of the step, without regularisation; under FisherRao()
-    the KL-proximal step. `method`: "auto", or "covector", "bures", "quantile", "monge-ampere",
-    "mirror"; or "entropic", for comparison: JKO with the entropy of the plan, which spreads the law
-    by about `blur`^2 at every step (`blur`: a length, two cells by default).
+    closed form (or a fixed point), on a `GaussianMixture` for each component (weights stay), on a
+    `Density` on a line by exact quantiles, in a box of two or three axes by the Monge-Ampere
+    equation of the step, without regularisation; under FisherRao() the KL-proximal step. `method`:
+    "auto", or "covector", "bures", "quantile", "monge-ampere", "mirror"; or "entropic", for
+    comparison: JKO with the entropy of the plan, which spreads the law by about `blur`^2 at every
+    step (`blur`: a length, two cells by default).
     JKO on a grid takes entropies, powers m > 1, potentials and interactions, and reflecting walls.
     `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
     The inner problem is solved until the residual of its optimality condition, as a velocity, is
@@ -116,6 +127,8 @@ class MinimizingMovement(AbstractScheme):
             new = type(state)(moved, state.log_weights, state.axis)
             return Movement(new, jnp.max(drop), jnp.max(residual))
         kind = self.solver(problem.geometry, state)
+        if isinstance(state, GaussianMixture) and kind != "covector":
+            return mixture.minimise(problem)
         if kind == "mirror":
             return mirror.minimise(problem)
         if kind == "bures":
@@ -133,8 +146,12 @@ class MinimizingMovement(AbstractScheme):
         if self.method != "auto":
             return self.method
         base = _base(geometry)
-        if isinstance(base, FisherRao) and isinstance(state, (Density, Categorical, Gaussian)):
+        if isinstance(base, FisherRao) and isinstance(
+            state, (Density, Categorical, Gaussian, GaussianMixture)
+        ):
             return "mirror"
+        if isinstance(base, Wasserstein) and isinstance(state, GaussianMixture):
+            return "bures"
         if isinstance(base, Wasserstein) and isinstance(state, Gaussian):
             return "covector" if isinstance(state.scale, LowRank) else "bures"
         if isinstance(base, Wasserstein) and isinstance(state, Density):
@@ -166,7 +183,9 @@ class MinimizingMovement(AbstractScheme):
             raise ArgumentError(
                 "geometry", part.geometry.name, "one cost at a time: Composition(...) for sums"
             )
-        if self.order == 2 and kind not in ("bures", "quantile"):
+        if self.order == 2 and (
+            kind not in ("bures", "quantile") or isinstance(state, GaussianMixture)
+        ):
             raise ArgumentError("order", 2, "JKO on a line or on a Gaussian; elsewhere order 1")
 
     @property
@@ -184,9 +203,10 @@ def _check_jko(kind: str, geometry: Any, base: Any, state: Any) -> None:
     ground = _base(base.ground)
     if not ground.constant or type(ground).__name__ != "Euclidean":
         raise ArgumentError("ground", base.ground.name, "JKO steps know the Euclidean ground")
-    wanted = Gaussian if kind == "bures" else Density
+    wanted = (Gaussian, GaussianMixture) if kind == "bures" else (Density,)
     if not isinstance(state, wanted):
-        raise ArgumentError("method", kind, f"it moves a {wanted.__name__}")
+        names = " or a ".join(each.__name__ for each in wanted)
+        raise ArgumentError("method", kind, f"it moves a {names}")
 
 
 def _check_on_grid(kind: str, functional: Any, state: Density) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ...states import Gaussian
 from ...states.factors import Diagonal, triangular_root
@@ -30,35 +31,11 @@ def minimise(problem: Problem) -> Movement:
     state: Gaussian = problem.state
     clock, tolerance = problem.clock(), problem.accuracy()
     heat = problem.functional.resolve().temperature
-    diagonal = isinstance(state.factor, Diagonal)
-    mean, covariance = state.mean, state.covariance
-    unit = jnp.eye(state.dimension, dtype=mean.dtype)
 
     def defect(law: Gaussian) -> Any:
-        """The mismatch of the two optimality conditions as velocities, and g, H at `law`."""
+        """How much the optimality conditions miss at `law`, and g, H there."""
         slope, curvature = derivatives(problem.functional, law)
-        move = (law.mean - mean) / clock + slope
-        inverse = jnp.linalg.inv(law.lower)
-        back = unit + clock * (curvature - heat * product(inverse.T, inverse))
-        # The map takes L+ to a root of S_k: measured by the covariance it misses.
-        root = product(back, law.lower)
-        gap = (product(root, root.T) - covariance) / clock
-        gap = jnp.diagonal(gap) if diagonal else gap
-        return jnp.sqrt(jnp.sum(move**2) + jnp.sum(gap**2)), (slope, curvature)
-
-    def improve(law: Gaussian, slope: Any, curvature: Any) -> Gaussian:
-        bend = unit + clock * curvature
-        moved = law.mean - jnp.linalg.solve(bend, law.mean - mean + clock * slope)
-        if diagonal:
-            b = jnp.diagonal(bend)
-            s = 0.5 * (state.scale + jnp.sqrt(state.scale**2 + 4.0 * b * clock * heat)) / b
-            return state.tangent(moved, s)
-        values, vectors = jnp.linalg.eigh(bend)
-        root = product(vectors / jnp.sqrt(values), vectors.T)  # B^{-1/2}; NaN unless B > 0
-        c, turn = jnp.linalg.eigh(product(root, covariance, root))
-        c = jnp.maximum(c, 0.0)
-        x = clock * heat + 0.5 * c + jnp.sqrt(c * (clock * heat + 0.25 * c))
-        return state.tangent(moved, triangular_root(product(root, turn * jnp.sqrt(x))))
+        return mismatch(state, law, slope, curvature, clock, heat), (slope, curvature)
 
     def unfinished(carry: Any) -> Any:
         _, gap, _, count = carry
@@ -66,7 +43,8 @@ def minimise(problem: Problem) -> Movement:
 
     def again(carry: Any) -> Any:
         law, _, found, count = carry
-        law = improve(law, *found)
+        slope, curvature = found
+        law = closed_step(state, law, slope, curvature, clock, heat)
         return law, *defect(law), count + 1
 
     gap, found = defect(state)
@@ -75,6 +53,39 @@ def minimise(problem: Problem) -> Movement:
     cost = 0.5 * wasserstein_squared(law, state) / clock
     increase = problem.functional(law) - problem.functional(state) + cost
     return Movement(law, increase, gap / (tolerance * size))
+
+
+def mismatch(
+    state: Gaussian, law: Gaussian, slope: Any, curvature: Any, clock: Any, heat: Any
+) -> Float[Array, ""]:
+    """The gap of both optimality conditions at `law`, as a velocity (step: `clock`, T: `heat`)."""
+    move = (law.mean - state.mean) / clock + slope
+    unit = jnp.eye(state.dimension, dtype=state.mean.dtype)
+    inverse = jnp.linalg.inv(law.lower)
+    back = unit + clock * (curvature - heat * product(inverse.T, inverse))
+    # The map takes L+ to a root of S_k: measured by the covariance it misses.
+    root = product(back, law.lower)
+    gap = (product(root, root.T) - state.covariance) / clock
+    gap = jnp.diagonal(gap) if isinstance(state.factor, Diagonal) else gap
+    return jnp.sqrt(jnp.sum(move**2) + jnp.sum(gap**2))
+
+
+def closed_step(
+    state: Gaussian, law: Gaussian, slope: Any, curvature: Any, clock: Any, heat: Any
+) -> Gaussian:
+    """The step from `state` in the quadratic with slope g and curvature H at the mean of `law`."""
+    bend = jnp.eye(state.dimension, dtype=state.mean.dtype) + clock * curvature
+    moved = law.mean - jnp.linalg.solve(bend, law.mean - state.mean + clock * slope)
+    if isinstance(state.factor, Diagonal):
+        b = jnp.diagonal(bend)
+        s = 0.5 * (state.scale + jnp.sqrt(state.scale**2 + 4.0 * b * clock * heat)) / b
+        return state.tangent(moved, s)
+    values, vectors = jnp.linalg.eigh(bend)
+    root = product(vectors / jnp.sqrt(values), vectors.T)  # B^{-1/2}; NaN unless B > 0
+    c, turn = jnp.linalg.eigh(product(root, state.covariance, root))
+    c = jnp.maximum(c, 0.0)
+    x = clock * heat + 0.5 * c + jnp.sqrt(c * (clock * heat + 0.25 * c))
+    return state.tangent(moved, triangular_root(product(root, turn * jnp.sqrt(x))))
 
 
 def extrapolated(problem: Problem) -> Movement:

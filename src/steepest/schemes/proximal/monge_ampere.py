@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 
 from ...states import Density
-from . import conjugate, pushforward
 from ..finite_volume import FiniteVolume
+from . import conjugate, pushforward
 from .pressure import Pressure
 from .problem import Movement, Problem
 from .swept import Sweep
@@ -102,7 +102,14 @@ def minimise(problem: Problem) -> Movement:
             beyond, shorter, (jnp.ones((), dtype), first, evaluate(first), 0)
         )
         velocity = jnp.sqrt(jnp.abs(downhill) * grid.cell_volume / clock)
-        jax.debug.print("  it {} len {} vel {} miss {} tries {}", count, length, velocity, jnp.abs(found[2]).max(),_) #DBG
+        jax.debug.print(
+            "  it {} len {} vel {} miss {} tries {}",
+            count,
+            length,
+            velocity,
+            jnp.abs(found[2]).max(),
+            _,
+        )  # DBG
         return rho, found, jnp.where(length == 1.0, velocity, jnp.inf), count + 1
 
     found = evaluate(first)
@@ -116,6 +123,8 @@ def minimise(problem: Problem) -> Movement:
     residual = jnp.where(folded > FOLDED, jnp.inf, residual)
     new = state.tangent(rho / (jnp.sum(rho) * grid.cell_volume))
     increase = problem.functional(new) - problem.functional(state) + swept.cost
-    slope = (pressure.psi(jnp.maximum(start, tiny))[0] + pressure.linear(start) + p) * (state.values - new.values)
+    slope = (pressure.psi(jnp.maximum(start, tiny))[0] + pressure.linear(start) + p) * (
+        state.values - new.values
+    )
     dissipated = 0.5 * jnp.sum(slope) * grid.cell_volume
     return Movement(new, increase, residual / (tolerance * scale), dissipated)

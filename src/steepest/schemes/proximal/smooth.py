@@ -28,7 +28,13 @@ def derivatives(functional: Any, law: Gaussian) -> tuple[Float[Array, " d"], Flo
             total = total + term(state)
         return total
 
-    covector = jax.grad(smooth)(law)
+    return of_covector(law, jax.grad(smooth)(law))
+
+
+def of_covector(
+    law: Gaussian, covector: Gaussian
+) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+    """g = dG/dm and H = 2 dG/dS of the covector of (mean, scale)."""
     if isinstance(law.factor, Diagonal):
         return covector.mean, jnp.diag(covector.scale / law.scale)
     slopes = law.factor.slopes(covector.scale)  # 2 G L

@@ -46,9 +46,7 @@ class Sweep:
     flux of an implicit finite volume with the density `still`.
     """
 
-    def __init__(
-        self, grid: Grid, density: Field, step: Any, trust: Any = None, still: Any = None
-    ):
+    def __init__(self, grid: Grid, density: Field, step: Any, trust: Any = None, still: Any = None):
         self.grid, self.step, self.h = grid, step, grid.spacing
         self.density, self.trust, self.still = density, trust, still
         self.axes = range(grid.dimension)
