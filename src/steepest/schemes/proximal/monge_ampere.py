@@ -20,7 +20,7 @@ Merigot and Oudet, Numer. Math. 134 (2016) 637 (Monge-Ampere and JKO).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,101 +30,154 @@ from ..finite_volume import FiniteVolume
 from . import conjugate, pushforward
 from .pressure import Pressure
 from .problem import Movement, Problem
-from .swept import Sweep
+from .swept import Field, Sweep, Swept
 
 LINEAR = 3e-2
 """What is left of a Newton system's right-hand side; the linearisation is not much better."""
 RESOLVED = 1.0
-"""Under an entropy, the change of log rho_k from cell to cell, and along the way of a cell's mass, up
-to which the grid knows the map; beyond twice as much (far tails, jumps) mass moves as in an implicit
-finite volume."""
+"""Under an entropy, the change of log rho_k from cell to cell, and along a mass's way, up to which
+the grid knows the map; beyond twice as much (far tails, jumps) mass moves as in finite volumes."""
 FOLDED = 1e-6
 """Mass that may lie where |x|^2/2 + step p is not convex: tails and fronts below the grid."""
+SHORTEST = 2.0**-10
+"""The shortest fraction of a Newton step worth taking, and of the step to be worth solving."""
 
 
 def minimise(problem: Problem) -> Movement:
-    """The step by Newton's method, damped where it overshoots."""
+    """The step by Newton's method; where it does not converge, by way of shorter steps."""
     state: Density = problem.state
     grid, dtype = state.grid, state.values.dtype
-    clock, tolerance = jnp.asarray(problem.clock(), dtype), problem.accuracy()
+    clock = jnp.asarray(problem.clock(), dtype)
     pressure = Pressure(problem.functional, state)
     if not (pressure.warm or pressure.internal or pressure.others):
         return pushforward.minimise(problem, pressure.potential)
-    tiny = jnp.finfo(dtype).tiny
+    tolerance, tiny = problem.accuracy(), jnp.finfo(dtype).tiny
     start = state.values / (jnp.sum(state.values) * grid.cell_volume)
-    first, trust = start, None
+    guess = FiniteVolume(problem.step)._bent(problem, state, 0.0, problem.step, 1, True)
+    guess = guess.astype(dtype)
+    trust = still = None
     if pressure.warm:
         # Entropy fills every cell: implicit finite volumes do so with slopes that are finite.
-        first = FiniteVolume(problem.step)._bent(problem, state, 0.0, problem.step, 1, True)
-        first = jnp.maximum(first, 1e10 * tiny)
-        first = first / (jnp.sum(first) * grid.cell_volume)
-        bare, guess = Sweep(grid, start, clock), pressure.psi(first)[0] + pressure.linear(first)
-        trust = jnp.clip(2.0 - bare.resolution(guess) / RESOLVED, 0.0, 1.0)
-        trust = trust * jnp.clip(4.0 * bare.least_stretch(guess) - 1.0, 0.0, 1.0)
-    sweep = Sweep(grid, start, clock, trust, first)
+        guess = jnp.maximum(guess, 1e10 * tiny)
+        bare, p = Sweep(grid, start, clock), pressure.psi(guess)[0] + pressure.linear(guess)
+        trust = jnp.clip(2.0 - bare.resolution(p) / RESOLVED, 0.0, 1.0)
+        trust = trust * jnp.clip(4.0 * bare.least_stretch(p) - 1.0, 0.0, 1.0)
+        still = guess
+    guess = guess / (jnp.sum(guess) * grid.cell_volume)
 
-    def evaluate(rho: Any) -> Any:
-        """p at rho, what it pulls back, and by how much rho misses that."""
-        p = pressure.psi(jnp.maximum(rho, tiny))[0] + pressure.linear(rho)
-        swept = sweep(p)
-        return p, swept, start - rho + swept.gain
+    def problem_at(share: Any) -> MongeAmpere:
+        return MongeAmpere(pressure, Sweep(grid, start, share * clock, trust, still), start, clock)
 
-    def newton(carry: Any) -> Any:
-        rho, (p, _, missing), _, count = carry
-        apply, diagonal = sweep.linearised(p)
-        # Of rho and what it should be the larger: cells that fill up are not held empty.
-        bend = pressure.psi(jnp.maximum(jnp.maximum(rho, rho + missing), tiny))[1]
-        inverse = 1.0 / jnp.maximum(bend, jnp.finfo(dtype).eps)
-        both = inverse + diagonal + tiny
-        move = conjugate.solve(lambda x: inverse * x + apply(x), both, missing, LINEAR)
-        change = inverse * move
-        downhill, size = jnp.sum(move * missing), jnp.sum(missing**2 / both)
+    whole = problem_at(1.0)
+    scale = 1.0 + jnp.sqrt(2.0 * whole.evaluate(guess).swept.cost / clock)
+    goal = 0.1 * tolerance * scale
 
-        def moved(length: Any) -> Any:
-            step = length * change
-            fallen = jnp.maximum(rho + step, 0.0)
-            if pressure.warm:  # where p is a logarithm, a fall is taken in it
-                fallen = rho * jnp.exp(jnp.minimum(step, 0.0) / rho)
-            return jnp.where(step > 0, rho + step, fallen)
+    def unfinished(carry: Any) -> Any:
+        reached, tried, _, _, count = carry
+        return (reached < 1.0) & (tried - reached > SHORTEST) & (count < problem.max_iterations)
 
-        def beyond(carry: Any) -> Any:
-            length, _, (_, _, rest), tries = carry
-            shrunk = jnp.sum(rest**2 / both) <= (1.0 - 0.1 * length) * size
-            return ~shrunk & (tries < 30)
-
-        def shorter(carry: Any) -> Any:
-            length, _, _, tries = carry
-            trial = moved(0.5 * length)
-            return 0.5 * length, trial, evaluate(trial), tries + 1
-
-        first = moved(jnp.ones((), dtype))
-        length, rho, found, _ = jax.lax.while_loop(
-            beyond, shorter, (jnp.ones((), dtype), first, evaluate(first), 0)
+    def again(carry: Any) -> Any:
+        reached, tried, rho, _, count = carry
+        least = jnp.where(tried < 1.0, 1e2 * goal, goal)
+        found, residual, used = problem_at(tried).newton(
+            rho, least, problem.max_iterations - count
         )
-        velocity = jnp.sqrt(jnp.abs(downhill) * grid.cell_volume / clock)
-        jax.debug.print(
-            "  it {} len {} vel {} miss {} tries {}",
-            count,
-            length,
-            velocity,
-            jnp.abs(found[2]).max(),
-            _,
-        )  # DBG
-        return rho, found, jnp.where(length == 1.0, velocity, jnp.inf), count + 1
+        jax.debug.print(" share {} res {} used {}", tried, residual, used) #DBG
+        good = residual <= least
+        # From here a quarter of the way failed to go; or twice as far as what succeeded.
+        farther = jnp.minimum(1.0, 3.0 * tried)
+        nearer = jnp.where(reached > 0, jnp.sqrt(reached * tried), 0.2 * tried)
+        back = jnp.where(reached > 0, rho, start if not pressure.warm else guess)
+        return (
+            jnp.where(good, tried, reached),
+            jnp.where(good, farther, nearer),
+            jnp.where(good, found, back),
+            residual,
+            count + used,
+        )
 
-    found = evaluate(first)
-    scale = 1.0 + jnp.sqrt(2.0 * found[1].cost / clock)
-    rho, (p, swept, _), residual, _ = jax.lax.while_loop(
-        lambda c: (c[2] > 0.1 * tolerance * scale) & (c[3] < problem.max_iterations),
-        newton,
-        (first, found, scale * jnp.inf, jnp.asarray(0)),
+    one = jnp.ones((), dtype)
+    _, _, rho, residual, _ = jax.lax.while_loop(
+        unfinished, again, (0.0 * one, one, guess, jnp.inf * one, 0)
     )
-    folded = jnp.sum(jnp.where(sweep.least_stretch(p) > 0, 0.0, rho)) * grid.cell_volume
+    p, swept, _ = whole.evaluate(rho)
+    folded = jnp.sum(jnp.where(whole.sweep.least_stretch(p) > 0, 0.0, rho)) * grid.cell_volume
     residual = jnp.where(folded > FOLDED, jnp.inf, residual)
     new = state.tangent(rho / (jnp.sum(rho) * grid.cell_volume))
     increase = problem.functional(new) - problem.functional(state) + swept.cost
-    slope = (pressure.psi(jnp.maximum(start, tiny))[0] + pressure.linear(start) + p) * (
-        state.values - new.values
-    )
-    dissipated = 0.5 * jnp.sum(slope) * grid.cell_volume
+    before = pressure.psi(jnp.maximum(start, tiny))[0] + pressure.linear(start)
+    dissipated = 0.5 * jnp.sum((before + p) * (state.values - new.values)) * grid.cell_volume
     return Movement(new, increase, residual / (tolerance * scale), dissipated)
+
+
+class Iterate(NamedTuple):
+    """p at rho, what it pulls back, and by how much rho misses that."""
+
+    p: Field
+    swept: Swept
+    missing: Field
+
+
+class MongeAmpere(NamedTuple):
+    """rho = (rho_k o S) det DS, S = id + step grad p(rho), for the density `start` = rho_k."""
+
+    pressure: Pressure
+    sweep: Sweep
+    start: Field
+    clock: Any
+
+    def evaluate(self, rho: Field) -> Iterate:
+        tiny = jnp.finfo(rho.dtype).tiny
+        p = self.pressure.psi(jnp.maximum(rho, tiny))[0] + self.pressure.linear(rho)
+        swept = self.sweep(p)
+        return Iterate(p, swept, self.start - rho + swept.gain)
+
+    def newton(self, rho: Field, goal: Any, most: Any) -> tuple[Field, Any, Any]:
+        """(rho, the velocity that is left, iterations), from rho; gives up where it stagnates."""
+        volume = self.sweep.grid.cell_volume
+        limits = jnp.finfo(rho.dtype)
+
+        def unfinished(carry: Any) -> Any:
+            _, _, residual, length, count = carry
+            return (residual > goal) & (length > SHORTEST) & (count < most)
+
+        def again(carry: Any) -> Any:
+            rho, (p, _, missing), _, _, count = carry
+            apply, diagonal = self.sweep.linearised(p)
+            # Of rho and what it should be the larger: cells that fill up are not held empty.
+            wanted = jnp.maximum(jnp.maximum(rho, rho + missing), limits.tiny)
+            inverse = 1.0 / jnp.maximum(self.pressure.psi(wanted)[1], limits.eps)
+            both = inverse + diagonal + limits.tiny
+            move = conjugate.solve(lambda x: inverse * x + apply(x), both, missing, LINEAR)
+            change = inverse * move
+            downhill, size = jnp.sum(move * missing), jnp.sum(missing**2 / both)
+
+            def moved(length: Any) -> Any:
+                step = length * change
+                fallen = jnp.maximum(rho + step, 0.0)
+                if self.pressure.warm:  # where p is a logarithm, a fall is taken in it
+                    fallen = rho * jnp.exp(jnp.minimum(step, 0.0) / rho)
+                return jnp.where(step > 0, rho + step, fallen)
+
+            def beyond(carry: Any) -> Any:
+                length, _, found = carry
+                shrunk = jnp.sum(found.missing**2 / both) <= (1.0 - 0.1 * length) * size
+                return ~shrunk & (length > SHORTEST)
+
+            def shorter(carry: Any) -> Any:
+                trial = moved(0.5 * carry[0])
+                return 0.5 * carry[0], trial, self.evaluate(trial)
+
+            first = moved(jnp.ones((), rho.dtype))
+            length, rho, found = jax.lax.while_loop(
+                beyond, shorter, (jnp.ones((), rho.dtype), first, self.evaluate(first))
+            )
+            velocity = jnp.sqrt(jnp.abs(downhill) * volume / self.clock)
+            jax.debug.print("  it {} len {} vel {} miss {}", count, length, velocity, jnp.abs(found[2]).max()) #DBG
+            return rho, found, jnp.where(length == 1.0, velocity, jnp.inf), length, count + 1
+
+        one = jnp.ones((), rho.dtype)
+        rho, _, residual, _, count = jax.lax.while_loop(
+            unfinished, again, (rho, self.evaluate(rho), jnp.inf * one, one, 0)
+        )
+        return rho, residual, count
