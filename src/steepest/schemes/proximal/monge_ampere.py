@@ -142,8 +142,8 @@ class MongeAmpere(NamedTuple):
             return (residual > goal) & (length > SHORTEST) & (count < most)
 
         def again(carry: Any) -> Any:
-            rho, (p, _, missing), _, _, count = carry
-            apply, diagonal = self.sweep.linearised(p)
+            rho, (p, swept, missing), _, _, count = carry
+            apply, diagonal = self.sweep.linearised(p, swept.shares)
             # Of rho and what it should be the larger: cells that fill up are not held empty.
             wanted = jnp.maximum(jnp.maximum(rho, rho + missing), limits.tiny)
             inverse = 1.0 / jnp.maximum(self.pressure.psi(wanted)[1], limits.eps)

@@ -28,6 +28,9 @@ from ...states import Grid
 NODES, WEIGHTS = (0.5 * np.array(np.polynomial.legendre.leggauss(3)) + [[0.5], [0.0]]).tolist()
 """Gauss-Legendre on [0, 1]: the cofactors are polynomials in s of degree d - 1 <= 2."""
 
+PASSES = 8
+"""How far in cells a lack of mass is told on along a path."""
+
 Field = Float[Array, "..."]
 
 
@@ -37,6 +40,7 @@ class Swept(NamedTuple):
     gain: Field
     dual: Float[Array, ""]
     cost: Float[Array, ""]
+    shares: list[Field]
 
 
 class Sweep:
@@ -48,27 +52,59 @@ class Sweep:
 
     def __init__(self, grid: Grid, density: Field, step: Any, trust: Any = None, still: Any = None):
         self.grid, self.step, self.h = grid, step, grid.spacing
-        self.density, self.trust, self.still = density, trust, still
+        self.start, self.density, self.trust, self.still = density, density, trust, still
         self.axes = range(grid.dimension)
 
     def __call__(self, p: Field) -> Swept:
         """The new law less the old one, Kantorovich's value, and the cost, at the potential p."""
-        fluxes, dual, cost = [], jnp.zeros((), p.dtype), jnp.zeros((), p.dtype)
+        fluxes, duals, costs = [], [], []
         for a in self.axes:
             slope, bend = self._jet(p, a)
-            total = jnp.zeros_like(slope[a])
+            total = dual = cost = jnp.zeros_like(slope[a])
             for s, weight in zip(NODES, WEIGHTS, strict=True):
                 row = _cofactors(bend, a, self.grid.dimension, s * self.step)
                 speed = sum(row[b] * slope[b] for b in self.axes)
                 flux = self._beside(a, self._at_image(slope, s, a) * speed, slope[a])
                 flux = weight * self.step * flux
-                work = jnp.sum(flux * slope[a]) * self.grid.cell_volume
-                dual, cost = dual - (1.0 - s) * work, cost + s * work
-                total = total + flux
+                work = flux * slope[a] * self.grid.cell_volume
+                total, dual, cost = total + flux, dual - (1.0 - s) * work, cost + s * work
             fluxes.append(total)
-        return Swept(self._divergence(fluxes), dual, cost)
+            duals.append(dual)
+            costs.append(cost)
+        shares = self._afforded(fluxes)
+        fluxes = [share * flux for share, flux in zip(shares, fluxes, strict=True)]
+        dual, cost = (
+            sum(jnp.sum(share * x) for share, x in zip(shares, works, strict=True))
+            for works in (duals, costs)
+        )
+        return Swept(self._divergence(fluxes), dual, cost, shares)
 
-    def linearised(self, p: Field) -> Any:
+    def _afforded(self, fluxes: Any) -> list[Field]:
+        """For each face the share of its flux that leaves no cell with less than nothing.
+
+        Multilinear interpolation sees mass up to a cell away from where it is: where a front
+        recedes, a cell would lose what it never had. The cell that gives up mass scales it down.
+        """
+        shares = [jnp.ones_like(flux) for flux in fluxes]
+
+        def again(_: Any, shares: Any) -> Any:
+            into, out = jnp.zeros_like(self.start), jnp.zeros_like(self.start)
+            for a, (share, flux) in enumerate(zip(shares, fluxes, strict=True)):
+                # A flux is positive where mass goes down the axis.
+                down = _walled(share * jnp.maximum(flux, 0.0), a) / self.h[a]
+                up = _walled(share * jnp.maximum(-flux, 0.0), a) / self.h[a]
+                (down_in, down_out), (up_out, up_in) = _sides(down, a), _sides(up, a)
+                into, out = into + down_in + up_in, out + down_out + up_out
+            tiny = jnp.finfo(out.dtype).tiny
+            left = jnp.minimum(1.0, (self.start + into) / jnp.maximum(out, tiny))
+            return [
+                share * jnp.where(flux > 0, *_sides(left, a))
+                for a, (share, flux) in enumerate(zip(shares, fluxes, strict=True))
+            ]
+
+        return jax.lax.fori_loop(0, PASSES, again, shares)
+
+    def linearised(self, p: Field, shares: Any) -> Any:
         """(dp -> -d rho_1, its diagonal): symmetric, nonnegative where S is monotone."""
         along, across = [], []
         dimension = self.grid.dimension
@@ -76,7 +112,7 @@ class Sweep:
             slope, bend = self._jet(p, a)
             minor = jnp.maximum(_cofactors(bend, a, dimension, self.step)[a], 0.0)
             here = self._beside(a, self._at_image(slope, 1.0, a) * minor, 1.0)
-            along.append(self.step * here / self.h[a] ** 2)
+            along.append(shares[a] * self.step * here / self.h[a] ** 2)
         if dimension > 1:
             slope, bend = self._jet(p, None)
             here = self.step * self._at_image(slope, 1.0, None)
