@@ -16,6 +16,8 @@ OU = st.Flow(BOWL, st.Euclidean(), st.Thermal(1.0))
 BENT = st.Energy(lambda x: 0.25 * jnp.sum(x**4) + x[0] * x[1])
 START = st.Gaussian(jnp.array([1.0, 2.0]), jnp.array([[1.0, 0.0], [0.3, 0.5]]))
 
+PLANE = st.Density.uniform(st.Grid(0, 1, (9, 9)))
+
 
 def normal(grid, mean, variance):
     return st.Density.from_log(grid, lambda x: -0.5 * jnp.sum((x - mean) ** 2 / variance))
@@ -283,7 +285,8 @@ def test_aggregation_and_diffusion_rest_at_a_gaussian():
         (START, st.FisherRao(), dict(order=2), "order"),
         (START, st.Wasserstein(), dict(method="newton"), "method"),
         (st.Density.uniform(st.Grid(0, 1, 9, "periodic")), st.Wasserstein(), {}, "periodic"),
-        (st.Density.uniform(st.Grid(0, 1, (9, 9))), st.Wasserstein(), {}, "for a line"),
+        (PLANE, st.Wasserstein(), dict(method="quantile"), "for a line"),
+        (PLANE, st.Wasserstein(), dict(order=2), "on a line"),
     ],
 )
 def test_steps_that_do_not_exist_are_refused(state, geometry, options, message):

@@ -48,11 +48,12 @@ class MinimizingMovement(AbstractScheme):
     "auto", or "covector", "bures", "quantile", "monge-ampere", "mirror"; or "entropic", for
     comparison: JKO with the entropy of the plan, which spreads the law by about `blur`^2 at every
     step (`blur`: a length, two cells by default).
-    JKO on a grid takes entropies, powers m > 1, potentials and interactions, and reflecting walls.
+    In a box it takes powers m > 1 with potentials and interactions, or a potential alone, between
+    reflecting walls; with an entropy only steps and grids that resolve the tails (else NotConverged).
     `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
     The inner problem is solved until the residual of its optimality condition, as a velocity, is
-    below `tolerance` times 1 + its size; `tolerance` defaults to 1e-8 in float64 and 2e-4 in
-    float32. The residual and De Giorgi's inequality
+    below `tolerance` times 1 + its size; `tolerance` defaults to 1e-8 in float64 (in a box
+    1e-5) and 2e-4 in float32. The residual and De Giorgi's inequality
     F(x+) + cost/step <= F(x_k) are checked at every step; a missed tolerance stops the run with
     NotConverged.
     Sources: Ambrosio, Gigli and Savare, Gradient Flows, 2nd ed., section 3.1; Jordan, Kinderlehrer

@@ -1,12 +1,12 @@
 """The entropic JKO step, for comparison: F(rho) + W2^2/(2 step) with the plan's entropy.
 
-    min over plans with second marginal rho_k of  F(rho) + <c, plan>/step + blur^2/step KL(plan | 1),
+    min over plans, second marginal rho_k, of F(rho) + <c, plan>/step + blur^2/step KL(plan | 1),
 
-c = |x - y|^2/2. The plan is diag(a) K diag(b) with the Gaussian kernel K of deviation `blur`, applied
-axis by axis; b K a = rho_k, and rho = a K b minimises F(rho) + blur^2/step KL(rho | K b) cell by
-cell. It is not the JKO step: each one spreads the law by about blur^2, so more steps blur more.
-De Giorgi's inequality is judged with <c, plan>/step, and fails where the blur outweighs the descent.
-Source: Peyre, SIAM J. Imaging Sci. 8 (2015) 2323.
+c = |x - y|^2/2. The plan is diag(a) K diag(b) with the Gaussian kernel K of deviation `blur`,
+applied axis by axis; b K a = rho_k, and rho = a K b minimises F(rho) + blur^2/step KL(rho | K b)
+cell by cell. It is not the JKO step: each one spreads the law by about blur^2, so more steps blur
+more. De Giorgi's inequality is judged with <c, plan>/step, and fails where the blur outweighs the
+descent. Source: Peyre, SIAM J. Imaging Sci. 8 (2015) 2323.
 """
 
 from __future__ import annotations

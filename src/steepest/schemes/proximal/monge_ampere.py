@@ -1,21 +1,20 @@
-"""JKO for a density in a box, one to three axes: argmin F(rho) + W2^2(rho, rho_k)/(2 step) (eq. 50).
+"""JKO for a density in a box, one to three axes: argmin F(rho) + W2^2(rho, rho_k)/(2 step).
 
-At the minimum Kantorovich's potential is the first variation p = V + psi(rho) + ..., the optimal map
-back to rho_k is S = id + step grad p (Brenier), and the dual problem
+At the minimum Kantorovich's potential is the first variation p = V + psi(rho) + ..., the optimal
+map back to rho_k is S = id + step grad p (Brenier), and the dual problem
 
     max over p of  integral M p drho_k - F*(p)        (M p the Moreau envelope of p)
 
 is stationary where rho = (rho_k o S) det DS: the Monge-Ampere equation of the step, which Newton's
-method solves in rho, with p a function of rho, so rho >= 0 at every iterate. `Sweep` gives the image
-in conservation form: mass is kept to round-off, and since F(rho_k) - F(rho) >= <p, rho_k - rho> =
-integral B ds for a convex F, De Giorgi's inequality holds on the grid with integral s B ds as the
-cost, to the accuracy of the solve. Each system (1/psi' + A) dp = residual, A symmetric, is solved by
-conjugate gradients. The gap to the minimum is <dp, residual>/2, and the objective is 1/step-convex
-along generalised geodesics, so the velocity of what is left is (<dp, residual>/step)^(1/2): the
-residual that is reported. |x|^2/2 + step p must be convex where there is mass, else S is not
-optimal and the residual is infinite.
-Sources: Jacobs, Lee and Leger, ESAIM: COCV 27 (2021) 28 (the dual problem); Benamou, Carlier,
-Merigot and Oudet, Numer. Math. 134 (2016) 637 (Monge-Ampere and JKO).
+method solves in rho, with p a function of rho, so rho >= 0 at every iterate. `Sweep` gives the
+image in conservation form: mass is kept to round-off. Each system (1/psi' + A) dp = residual, A
+symmetric, is solved by conjugate gradients. The start is an implicit finite-volume step; where
+Newton's method fails from there, the same problem with shorter steps leads to it. The gap to the
+minimum is <dp, residual>/2, and the objective is 1/step-convex along generalised geodesics, so the
+velocity of what is left is (<dp, residual>/step)^(1/2): the residual that is reported. |x|^2/2 +
+step p must be convex where there is mass, else S is not optimal and the residual is infinite.
+Sources: eq. 50; Jacobs, Lee and Leger, ESAIM: COCV 27 (2021) 28 (the dual problem); Benamou,
+Carlier, Merigot and Oudet, Numer. Math. 134 (2016) 637 (Monge-Ampere and JKO).
 """
 
 from __future__ import annotations
@@ -37,6 +36,8 @@ LINEAR = 3e-2
 RESOLVED = 1.0
 """Under an entropy, the change of log rho_k from cell to cell, and along a mass's way, up to which
 the grid knows the map; beyond twice as much (far tails, jumps) mass moves as in finite volumes."""
+ACCURACY = 1e-5
+"""The default tolerance: folds and fronts are known to the grid no better."""
 FOLDED = 1e-6
 """Mass that may lie where |x|^2/2 + step p is not convex: tails and fronts below the grid."""
 SHORTEST = 2.0**-10
@@ -51,10 +52,10 @@ def minimise(problem: Problem) -> Movement:
     pressure = Pressure(problem.functional, state)
     if not (pressure.warm or pressure.internal or pressure.others):
         return pushforward.minimise(problem, pressure.potential)
-    tolerance, tiny = problem.accuracy(), jnp.finfo(dtype).tiny
+    tolerance, tiny = problem.accuracy(ACCURACY), jnp.finfo(dtype).tiny
     start = state.values / (jnp.sum(state.values) * grid.cell_volume)
-    guess = FiniteVolume(problem.step)._bent(problem, state, 0.0, problem.step, 1, True)
-    guess = guess.astype(dtype)
+    step: Any = jnp.asarray(problem.step, dtype)
+    guess = FiniteVolume(step)._bent(problem, state, jnp.zeros_like(step), step, 1, True)
     trust = still = None
     if pressure.warm:
         # Entropy fills every cell: implicit finite volumes do so with slopes that are finite.
@@ -79,15 +80,11 @@ def minimise(problem: Problem) -> Movement:
     def again(carry: Any) -> Any:
         reached, tried, rho, _, count = carry
         least = jnp.where(tried < 1.0, 1e2 * goal, goal)
-        found, residual, used = problem_at(tried).newton(
-            rho, least, problem.max_iterations - count
-        )
-        jax.debug.print(" share {} res {} used {}", tried, residual, used) #DBG
+        found, residual, used = problem_at(tried).newton(rho, least, problem.max_iterations - count)
         good = residual <= least
-        # From here a quarter of the way failed to go; or twice as far as what succeeded.
         farther = jnp.minimum(1.0, 3.0 * tried)
         nearer = jnp.where(reached > 0, jnp.sqrt(reached * tried), 0.2 * tried)
-        back = jnp.where(reached > 0, rho, start if not pressure.warm else guess)
+        back = jnp.where(reached > 0, rho, guess if pressure.warm else start)
         return (
             jnp.where(good, tried, reached),
             jnp.where(good, farther, nearer),
@@ -173,7 +170,6 @@ class MongeAmpere(NamedTuple):
                 beyond, shorter, (jnp.ones((), rho.dtype), first, self.evaluate(first))
             )
             velocity = jnp.sqrt(jnp.abs(downhill) * volume / self.clock)
-            jax.debug.print("  it {} len {} vel {} miss {}", count, length, velocity, jnp.abs(found[2]).max()) #DBG
             return rho, found, jnp.where(length == 1.0, velocity, jnp.inf), length, count + 1
 
         one = jnp.ones((), rho.dtype)

@@ -42,7 +42,6 @@ class Problem(NamedTuple):
             geometry = geometry.part
         return self.step * factor * speed(geometry.ground)
 
-    def accuracy(self) -> float:
-        """The tolerance, by default 1e-8 in float64 and 2e-4 in float32."""
-        double = tree.dtype(self.state).itemsize == 8
-        return self.tolerance or (1e-8 if double else 2e-4)
+    def accuracy(self, double: float = 1e-8) -> float:
+        """The tolerance, by default `double` in float64 and 2e-4 in float32."""
+        return self.tolerance or (double if tree.dtype(self.state).itemsize == 8 else 2e-4)

@@ -4,13 +4,10 @@ Along S_s = id + s step grad p, s in [0, 1], the density rho_s = (mu o S_s) det 
 
     d rho_s / ds = div f_s,    f_s = (mu o S_s) cof(DS_s) step grad p,
 
-so that rho_1 = mu + div(integral f_s ds): mass is kept to round-off, and S = id changes nothing. Let
-B(s) = <f_s, grad p>. Then Kantorovich's dual value and the cost of the map are, with one quadrature,
-
-    integral M p dmu - <p, mu> = -integral (1 - s) B ds,    W2^2(rho_1, mu)/(2 step) = integral s B ds
-
-(M p the Moreau envelope of p), and the linearisation of rho_1 in p is div((mu o S) cof(DS) step
-grad dp), symmetric. In 1-D the integral of f is the mass of mu between x and S(x).
+so that rho_1 = mu + div(integral f_s ds): mass is kept to round-off, and S = id changes nothing.
+With B(s) = <f_s, grad p> the cost of the map is W2^2(rho_1, mu)/(2 step) = integral s B ds, and the
+linearisation of rho_1 in p is div((mu o S) cof(DS) step grad dp), symmetric. In 1-D the integral of
+f is the mass of mu between x and S(x).
 Source: the derivative of a pull-back, e.g. Villani, Topics in Optimal Transportation, section 5.
 """
 
@@ -35,10 +32,9 @@ Field = Float[Array, "..."]
 
 
 class Swept(NamedTuple):
-    """`gain` = rho_1 - mu; `dual` = -integral (1 - s) B ds; `cost` = integral s B ds."""
+    """`gain` = rho_1 - mu; `cost` = integral s B ds; `shares`: what is kept of each flux."""
 
     gain: Field
-    dual: Float[Array, ""]
     cost: Float[Array, ""]
     shares: list[Field]
 
@@ -52,32 +48,28 @@ class Sweep:
 
     def __init__(self, grid: Grid, density: Field, step: Any, trust: Any = None, still: Any = None):
         self.grid, self.step, self.h = grid, step, grid.spacing
-        self.start, self.density, self.trust, self.still = density, density, trust, still
+        self.density, self.trust, self.still = density, trust, still
         self.axes = range(grid.dimension)
 
     def __call__(self, p: Field) -> Swept:
-        """The new law less the old one, Kantorovich's value, and the cost, at the potential p."""
-        fluxes, duals, costs = [], [], []
+        """The new law less the old one, and the cost, at the potential p."""
+        fluxes, costs = [], []
         for a in self.axes:
             slope, bend = self._jet(p, a)
-            total = dual = cost = jnp.zeros_like(slope[a])
+            total = cost = jnp.zeros_like(slope[a])
             for s, weight in zip(NODES, WEIGHTS, strict=True):
                 row = _cofactors(bend, a, self.grid.dimension, s * self.step)
                 speed = sum(row[b] * slope[b] for b in self.axes)
                 flux = self._beside(a, self._at_image(slope, s, a) * speed, slope[a])
                 flux = weight * self.step * flux
                 work = flux * slope[a] * self.grid.cell_volume
-                total, dual, cost = total + flux, dual - (1.0 - s) * work, cost + s * work
+                total, cost = total + flux, cost + s * work
             fluxes.append(total)
-            duals.append(dual)
             costs.append(cost)
         shares = self._afforded(fluxes)
         fluxes = [share * flux for share, flux in zip(shares, fluxes, strict=True)]
-        dual, cost = (
-            sum(jnp.sum(share * x) for share, x in zip(shares, works, strict=True))
-            for works in (duals, costs)
-        )
-        return Swept(self._divergence(fluxes), dual, cost, shares)
+        cost = sum(jnp.sum(share * x) for share, x in zip(shares, costs, strict=True))
+        return Swept(self._divergence(fluxes), jnp.asarray(cost), shares)
 
     def _afforded(self, fluxes: Any) -> list[Field]:
         """For each face the share of its flux that leaves no cell with less than nothing.
@@ -88,7 +80,7 @@ class Sweep:
         shares = [jnp.ones_like(flux) for flux in fluxes]
 
         def again(_: Any, shares: Any) -> Any:
-            into, out = jnp.zeros_like(self.start), jnp.zeros_like(self.start)
+            into, out = jnp.zeros_like(self.density), jnp.zeros_like(self.density)
             for a, (share, flux) in enumerate(zip(shares, fluxes, strict=True)):
                 # A flux is positive where mass goes down the axis.
                 down = _walled(share * jnp.maximum(flux, 0.0), a) / self.h[a]
@@ -96,7 +88,7 @@ class Sweep:
                 (down_in, down_out), (up_out, up_in) = _sides(down, a), _sides(up, a)
                 into, out = into + down_in + up_in, out + down_out + up_out
             tiny = jnp.finfo(out.dtype).tiny
-            left = jnp.minimum(1.0, (self.start + into) / jnp.maximum(out, tiny))
+            left = jnp.minimum(1.0, (self.density + into) / jnp.maximum(out, tiny))
             return [
                 share * jnp.where(flux > 0, *_sides(left, a))
                 for a, (share, flux) in enumerate(zip(shares, fluxes, strict=True))
@@ -182,7 +174,7 @@ class Sweep:
         return share * moving + (1.0 - share) * _mean(self.still, axis) * slope
 
     def resolution(self, p: Field) -> Field:
-        """The largest change of log density across a cell, or along the cells that a path crosses."""
+        """The largest change of log density across a cell, or along a path through cells."""
         logs = jnp.log(jnp.maximum(self.density, jnp.finfo(p.dtype).tiny))
         change, cells = jnp.zeros_like(p), jnp.ones_like(p)
         for a in self.axes:
