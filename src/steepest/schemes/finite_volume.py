@@ -128,7 +128,7 @@ class FiniteVolume(AbstractScheme):
         def again(_: Any, guess: Any) -> Any:
             where = guess if order == 1 else 0.5 * (state.values + guess)
             operator = assemble(part, state, jnp.maximum(where, 0.0), at)
-            return self._linear(operator, state.values, step, order)
+            return self._linear(operator, state.values, step, order).astype(state.values.dtype)
 
         # A loop, not a repetition: it is compiled once.
         return jax.lax.fori_loop(0, self.iterations if bent else 1, again, state.values)

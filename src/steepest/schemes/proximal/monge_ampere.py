@@ -70,17 +70,20 @@ def minimise(problem: Problem) -> Movement:
         return MongeAmpere(pressure, Sweep(grid, start, share * clock, trust, still), start, clock)
 
     whole = problem_at(1.0)
-    scale = 1.0 + jnp.sqrt(2.0 * whole.evaluate(guess).swept.cost / clock)
+    begun = whole.evaluate(guess)
+    scale = 1.0 + jnp.sqrt(2.0 * begun.swept.cost / clock)
     goal = 0.1 * tolerance * scale
 
     def unfinished(carry: Any) -> Any:
-        reached, tried, _, _, count = carry
+        reached, tried, _, _, _, count = carry
         return (reached < 1.0) & (tried - reached > SHORTEST) & (count < problem.max_iterations)
 
     def again(carry: Any) -> Any:
-        reached, tried, rho, _, count = carry
+        reached, tried, rho, _, _, count = carry
         least = jnp.where(tried < 1.0, 1e2 * goal, goal)
-        found, residual, used = problem_at(tried).newton(rho, least, problem.max_iterations - count)
+        found, iterate, residual, used = problem_at(tried).newton(
+            rho, least, problem.max_iterations - count
+        )
         good = residual <= least
         farther = jnp.minimum(1.0, 3.0 * tried)
         nearer = jnp.where(reached > 0, jnp.sqrt(reached * tried), 0.2 * tried)
@@ -89,15 +92,16 @@ def minimise(problem: Problem) -> Movement:
             jnp.where(good, tried, reached),
             jnp.where(good, farther, nearer),
             jnp.where(good, found, back),
+            iterate,
             residual,
             count + used,
         )
 
     one = jnp.ones((), dtype)
-    _, _, rho, residual, _ = jax.lax.while_loop(
-        unfinished, again, (0.0 * one, one, guess, jnp.inf * one, 0)
+    reached, _, rho, (p, swept, _), residual, _ = jax.lax.while_loop(
+        unfinished, again, (0.0 * one, one, guess, begun, jnp.inf * one, 0)
     )
-    p, swept, _ = whole.evaluate(rho)
+    residual = jnp.where(reached < 1.0, jnp.inf, residual)
     folded = jnp.sum(jnp.where(whole.sweep.least_stretch(p) > 0, 0.0, rho)) * grid.cell_volume
     residual = jnp.where(folded > FOLDED, jnp.inf, residual)
     new = state.tangent(rho / (jnp.sum(rho) * grid.cell_volume))
@@ -129,8 +133,8 @@ class MongeAmpere(NamedTuple):
         swept = self.sweep(p)
         return Iterate(p, swept, self.start - rho + swept.gain)
 
-    def newton(self, rho: Field, goal: Any, most: Any) -> tuple[Field, Any, Any]:
-        """(rho, the velocity that is left, iterations), from rho; gives up where it stagnates."""
+    def newton(self, rho: Field, goal: Any, most: Any) -> tuple[Field, Iterate, Any, Any]:
+        """(rho, all at rho, the velocity that is left, iterations); gives up where it stagnates."""
         volume = self.sweep.grid.cell_volume
         limits = jnp.finfo(rho.dtype)
 
@@ -159,21 +163,21 @@ class MongeAmpere(NamedTuple):
             def beyond(carry: Any) -> Any:
                 length, _, found = carry
                 shrunk = jnp.sum(found.missing**2 / both) <= (1.0 - 0.1 * length) * size
-                return ~shrunk & (length > SHORTEST)
+                return (length > 1.0) | (~shrunk & (length > SHORTEST))
 
             def shorter(carry: Any) -> Any:
                 trial = moved(0.5 * carry[0])
                 return 0.5 * carry[0], trial, self.evaluate(trial)
 
-            first = moved(jnp.ones((), rho.dtype))
+            two = jnp.full((), 2.0, rho.dtype)
             length, rho, found = jax.lax.while_loop(
-                beyond, shorter, (jnp.ones((), rho.dtype), first, self.evaluate(first))
+                beyond, shorter, (two, rho, Iterate(p, swept, missing))
             )
             velocity = jnp.sqrt(jnp.abs(downhill) * volume / self.clock)
             return rho, found, jnp.where(length == 1.0, velocity, jnp.inf), length, count + 1
 
         one = jnp.ones((), rho.dtype)
-        rho, _, residual, _, count = jax.lax.while_loop(
+        rho, found, residual, _, count = jax.lax.while_loop(
             unfinished, again, (rho, self.evaluate(rho), jnp.inf * one, one, 0)
         )
-        return rho, residual, count
+        return rho, found, residual, count

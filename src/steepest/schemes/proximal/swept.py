@@ -56,16 +56,23 @@ class Sweep:
         fluxes, costs = [], []
         for a in self.axes:
             slope, bend = self._jet(p, a)
-            total = cost = jnp.zeros_like(slope[a])
-            for s, weight in zip(NODES, WEIGHTS, strict=True):
+
+            def along(
+                sums: Any, node: Any, a: int = a, slope: Any = slope, bend: Any = bend
+            ) -> Any:
+                s, weight = node
                 row = _cofactors(bend, a, self.grid.dimension, s * self.step)
                 speed = sum(row[b] * slope[b] for b in self.axes)
                 flux = self._beside(a, self._at_image(slope, s, a) * speed, slope[a])
                 flux = weight * self.step * flux
-                work = flux * slope[a] * self.grid.cell_volume
-                total, cost = total + flux, cost + s * work
+                return (sums[0] + flux, sums[1] + s * flux * slope[a]), None
+
+            nodes = jnp.asarray(NODES, p.dtype), jnp.asarray(WEIGHTS, p.dtype)
+            none = jnp.zeros_like(slope[a])
+            # A loop over the nodes, not a repetition: it is compiled once.
+            (total, cost), _ = jax.lax.scan(along, (none, none), nodes)
             fluxes.append(total)
-            costs.append(cost)
+            costs.append(cost * self.grid.cell_volume)
         shares = self._afforded(fluxes)
         fluxes = [share * flux for share, flux in zip(shares, fluxes, strict=True)]
         cost = sum(jnp.sum(share * x) for share, x in zip(shares, costs, strict=True))
@@ -184,7 +191,7 @@ class Sweep:
             cells = jnp.maximum(cells, jnp.maximum(*_sides(crossed, a)))
         return change * cells
 
-    def _at_image(self, slope: Any, s: float, face: int | None) -> Field:
+    def _at_image(self, slope: Any, s: Any, face: int | None) -> Field:
         """mu at S_s of the faces (or cells), by multilinear interpolation between cell centres."""
         shape = slope[0].shape
         base, shares = jnp.zeros(shape, jnp.int32), []
