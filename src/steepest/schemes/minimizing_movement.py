@@ -49,7 +49,7 @@ class MinimizingMovement(AbstractScheme):
     comparison: JKO with the entropy of the plan, which spreads the law by about `blur`^2 at every
     step (`blur`: a length, two cells by default).
     In a box it takes powers m > 1 with potentials and interactions, or a potential alone, between
-    reflecting walls; with an entropy only steps and grids that resolve the tails (else NotConverged).
+    reflecting walls; with an entropy only where step and grid resolve the tails, else NotConverged.
     `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
     The inner problem is solved until the residual of its optimality condition, as a velocity, is
     below `tolerance` times 1 + its size; `tolerance` defaults to 1e-8 in float64 (in a box

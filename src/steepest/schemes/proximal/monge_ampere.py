@@ -174,7 +174,9 @@ class MongeAmpere(NamedTuple):
                 beyond, shorter, (two, rho, Iterate(p, swept, missing))
             )
             velocity = jnp.sqrt(jnp.abs(downhill) * volume / self.clock)
-            return rho, found, jnp.where(length == 1.0, velocity, jnp.inf), length, count + 1
+            # What was left before this step; a step that stagnates shows nothing.
+            velocity = jnp.where(length > SHORTEST, velocity, jnp.inf)
+            return rho, found, velocity, length, count + 1
 
         one = jnp.ones((), rho.dtype)
         rho, found, residual, _, count = jax.lax.while_loop(
