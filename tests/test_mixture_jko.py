@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import steepest as st
-from steepest.errors import ArgumentError
+from steepest.errors import ArgumentError, Diverged
 
 RULE = st.GaussHermite(8)
 START = st.GaussianMixture(
@@ -67,6 +67,24 @@ def test_one_component_takes_the_step_of_the_gaussian():
     mixed = st.solve(flow, mixture, scheme=scheme, steps=1).final
     np.testing.assert_allclose(mixed.means[0], alone.mean, atol=1e-7)
     np.testing.assert_allclose(mixed.component(0).covariance, alone.covariance, atol=1e-7)
+
+
+def test_components_that_collapse_leave_the_others_alone():
+    """A weight below the smallest number: its component rests; a scale stepped through zero: told.
+
+    The other component steps as the Gaussian it is: m+ = m/(1 + h), (1 + h) s+ - h/s+ = s.
+    """
+    dead = st.GaussianMixture([0.0, -900.0], [[-1.0], [1.0]], [[0.5], [0.5]])
+    bowl = lambda x: -0.5 * jnp.sum(x**2)  # noqa: E731
+    flow = st.Flow(st.KL(bowl), st.Wasserstein())
+    new = st.solve(flow, dead, scheme=st.MinimizingMovement(0.1), steps=1).final
+    scale = (0.5 + np.sqrt(0.25 + 4 * 1.1 * 0.1)) / 2.2
+    np.testing.assert_allclose([new.means[0, 0], new.scales[0, 0]], [-1 / 1.1, scale], atol=1e-7)
+    assert new.means[1, 0] == 1.0 and all(jnp.isfinite(x).all() for x in jax.tree.leaves(new))
+    pair = st.GaussianMixture([0.0, 0.0], [[-1.0], [1.0]], [[0.5], [0.5]])
+    narrow = st.Flow(st.KL(lambda x: 100 * bowl(x)), st.Wasserstein())
+    with pytest.raises(Diverged, match="smaller step"):
+        st.solve(narrow, pair, scheme=st.Euler(0.1), steps=5)
 
 
 def test_merging_keeps_moments_and_what_differs():
