@@ -129,6 +129,24 @@ def test_gaussian_step_is_the_exact_minimiser_in_twelve_dimensions():
     np.testing.assert_allclose(back @ covariance @ back, start, atol=1e-10)
     np.testing.assert_allclose(bend @ new.mean, np.ones(12) + h * np.eye(12)[0], atol=1e-10)
     assert np.linalg.eigvalsh(0.5 * (back + back.T)).min() > 0  # the map back is optimal
+    # The flow itself against matrix exponentials, and ten steps where H and S_0 commute against
+    # the scalar equation (1 + h k) s+ - h T/s+ = s of each direction (Wibisono, COLT 2018).
+    scheme = st.RungeKutta("dopri8", rtol=1e-12, atol=1e-13)
+    flowed = st.solve(flow, law, scheme=scheme, time=0.8, steps=1).final
+    decay, rest = scipy.linalg.expm(-0.8 * hessian), temperature * np.linalg.inv(hessian)
+    well = np.linalg.solve(hessian, np.eye(12)[0])
+    np.testing.assert_allclose(
+        flowed.covariance, decay @ (start - rest) @ decay + rest, rtol=0, atol=1e-10
+    )
+    np.testing.assert_allclose(flowed.mean, well + decay @ (1 - well), rtol=0, atol=1e-10)
+    bends, turn = np.linalg.eigh(hessian)
+    scales = np.linspace(0.3, 2.0, 12)
+    law = st.Gaussian.from_moments(jnp.ones(12), jnp.asarray(turn * scales**2 @ turn.T))
+    new = st.solve(flow, law, scheme=st.MinimizingMovement(h), steps=10).final
+    for _ in range(10):
+        b = 1 + h * bends
+        scales = (scales + np.sqrt(scales**2 + 4 * b * h * temperature)) / (2 * b)
+    np.testing.assert_allclose(new.covariance, turn * scales**2 @ turn.T, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(("order", "diagonal"), [(1, False), (2, False), (1, True), (2, True)])

@@ -40,6 +40,20 @@ def test_the_lift_on_a_gaussian_is_the_law_of_an_ornstein_uhlenbeck_process(tmp_
     assert again.quadrature == run.final.quadrature
 
 
+def test_the_lift_on_a_mixture_has_the_moments_of_the_process():
+    """E x and E xx^T of the whole are exact: fields x -> Ax + b are tangent to every component.
+
+    The components are not those of the exact law. Tolerance: that of the rule with 20 nodes.
+    """
+    flow = st.Flow(st.Energy(lambda x: 0.5 * jnp.sum(x**2)), st.Euclidean(), st.Thermal(1.0))
+    start = st.GaussianMixture([0.3, -0.2], [[-1.0], [1.5]], [[0.5], [0.7]], GaussHermite(20))
+    end = st.solve(flow.lift(), start, scheme=TIGHT, time=1.0, steps=1).final
+    decay = np.exp(-1.0)
+    np.testing.assert_allclose(end.mean(), decay * start.mean(), atol=1e-7)
+    exact = 1 + (start.covariance() - 1) * decay**2
+    np.testing.assert_allclose(end.covariance(), exact, atol=1e-7)
+
+
 def test_projection_residual_is_what_the_family_cannot_follow():
     """Against regression of grad psi on affine fields under the law, on the rule's own nodes."""
     flow = st.Flow(st.KL(BENT), st.Wasserstein())

@@ -311,5 +311,6 @@ def _regridded(values: Array, axis: int, old: Grid, new: Grid) -> Array:
     total = jnp.concatenate([jnp.zeros_like(total[..., :1]), total], axis=-1)
     flat = total.reshape(-1, total.shape[-1])
     at = jax.vmap(lambda row: jnp.interp(jnp.asarray(wanted), jnp.asarray(edges), row))(flat)
-    averages = jnp.diff(at, axis=-1) / new.spacing[axis]
+    # Interpolation rounds: without the bound an empty cell may come out at -1e-16.
+    averages = jnp.maximum(jnp.diff(at, axis=-1), 0.0) / new.spacing[axis]
     return jnp.moveaxis(averages.reshape(*moved.shape[:-1], -1), -1, axis)
