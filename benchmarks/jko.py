@@ -2,11 +2,11 @@
 
 From a Barenblatt profile at t/2.5 to the one of radius 0.42 at t in the unit square. Errors are
 relative, in L1: against that profile, and against sixteen exact JKO steps (6.3e-3 from it), which
-are known, for the radius solves r - step k/r^3 = r_k. Beside it the entropic step and finite volumes
-of order 1 for the same equation. The published back-and-forth code runs where its module `bfmgf`
-can be imported (its python folder on PYTHONPATH; C++, one thread): started from the old pressure,
-with the step sizes of Newton's method at the peak of the density, after a fixed number of sweeps;
-neither is in its example, whose settings need many more.
+are known, for the radius solves r - step k/r^3 = r_k. Beside it the entropic step and finite
+volumes of order 1 for the same equation.
+The published back-and-forth code runs where its module `bfmgf` can be imported (its python folder
+on PYTHONPATH; C++, one thread). It starts from the old pressure, with the step sizes of Newton's
+method at the peak of the density, and takes a fixed number of sweeps; neither is in its example.
 Source of the method: Jacobs, Lee and Leger, ESAIM: COCV 27 (2021) 28.
 """
 
