@@ -94,10 +94,13 @@ class AbstractGeometry(eqx.Module):
 
     def observe(
         self, memory: Any, state: Any, covector: Any, seen: Observed
-    ) -> tuple[Any, AbstractGeometry]:
-        """(memory, the geometry of this step) after an optimizer has seen a covector."""
-        del state, covector, seen
-        return memory, self
+    ) -> tuple[Any, AbstractGeometry, Any, Any]:
+        """(memory, the geometry of this step, its start and covector) after seeing a covector.
+
+        The start is `state` itself, or an earlier one where the last step is taken back.
+        """
+        del seen
+        return memory, self, state, covector
 
     def settle(self, memory: Any, state: Any, covector: Any, tangent: Any, step: Any) -> Any:
         """The memory after the step -step * tangent was chosen."""

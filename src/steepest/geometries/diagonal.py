@@ -110,10 +110,11 @@ class Diagonal(AbstractGeometry):
 
     def observe(self, memory, state, covector, seen):
         if not isinstance(self.estimator, SecondMoment):
-            return memory, self
+            return memory, self, state, covector
         moment, weight = memory
         memory = self.estimator.seen(moment, weight, covector, 1.0)
-        return memory, Diagonal(self.estimator, self.estimator.inverse(*memory))
+        now = Diagonal(self.estimator, self.estimator.inverse(*memory))
+        return memory, now, state, covector
 
     def sqrt(self, state, white):
         if isinstance(state, Adaptive):

@@ -35,6 +35,23 @@ SHRINK, GROW = 0.3, 4.0
 FISHER_STREAM = 16
 
 
+class Step(eqx.Module):
+    """Where the last step began, the loss and its differential there, the decrease predicted."""
+
+    place: Any
+    covector: Any
+    value: Float[Array, ""]
+    predicted: Float[Array, ""]
+
+
+class Memory(eqx.Module):
+    """The last direction, where the next solve begins; under adaptive damping also that step."""
+
+    guess: Any
+    damping: Any = None
+    last: Step | None = None
+
+
 class Fisher(AbstractGeometry):
     """Natural gradient of `model`, a `NegativeLogLikelihood` (or whatever has its methods).
 
@@ -46,8 +63,9 @@ class Fisher(AbstractGeometry):
     `rows`: how many examples F is averaged over, the first ones, or under `as_optax` fresh ones at
     every update (from the batch, where one is passed). `adaptive_damping`: Levenberg and
     Marquardt's rule under `as_optax`, which then needs `value=` in `update`: damping shrinks where
-    the loss falls as predicted, and grows where it does not. Raises ArgumentError for damping 0
-    with a singular F.
+    the loss falls as predicted, grows where it does not, and a step that raised the loss is taken
+    back; so the values must be of one loss, not of changing batches. Raises ArgumentError for
+    damping 0 with a singular F.
     """
 
     model: Any
@@ -220,27 +238,41 @@ class Fisher(AbstractGeometry):
 
     def begin(self, state):
         zero, dtype = jax.tree.map(jnp.zeros_like, state), tree.dtype(state)
+        if not self.adaptive_damping:
+            return Memory(zero)
         number = lambda v: jnp.asarray(v, dtype)  # noqa: E731
-        # The last direction, the damping, the last loss, and the decrease predicted from it.
-        return zero, number(self.damping), number(jnp.nan), number(1.0)
+        last = Step(state, zero, number(jnp.inf), number(1.0))
+        return Memory(zero, number(self.damping), last)
 
     def observe(self, memory, state, covector, seen):
-        guess, damping, before, predicted = memory
+        geometry = self._with("guess", memory.guess)
         if self.adaptive_damping:
-            if seen.value is None:
-                raise ArgumentError("value", None, "adaptive damping needs update(..., value=loss)")
-            ratio = (before - seen.value) / predicted
-            factor = jnp.where(ratio > 0.75, SHRINK, jnp.where(ratio < 0.25, GROW, 1.0))
-            damping = jnp.where(jnp.isnan(ratio), damping, factor * damping)
-            damping = jnp.clip(damping, 1e-8, 1e8).astype(guess_dtype(guess))
-        geometry = eqx.tree_at(
-            lambda g: (g.damping, g.guess), self, (damping, guess), is_leaf=lambda x: x is None
-        )
+            memory, state, covector = self._judged(memory, state, covector, seen.value)
+            geometry = geometry._with("damping", memory.damping)
         batch = self._fresh(seen)
         if batch is not None:
-            geometry = eqx.tree_at(lambda g: g.batch, geometry, batch, is_leaf=lambda x: x is None)
-        value = before if seen.value is None else jnp.asarray(seen.value, before.dtype)
-        return (guess, damping, value, predicted), geometry
+            geometry = geometry._with("batch", batch)
+        return memory, geometry, state, covector
+
+    def _with(self, name: str, value: Any) -> Fisher:
+        known = lambda g: getattr(g, name)  # noqa: E731
+        return eqx.tree_at(known, self, value, is_leaf=lambda x: x is None)
+
+    def _judged(self, memory: Any, state: Any, covector: Any, value: Any) -> tuple[Any, Any, Any]:
+        """The damping by what the last step was worth; back to its start if the loss rose."""
+        if value is None:
+            raise ArgumentError("value", None, "adaptive damping needs update(..., value=loss)")
+        last, damping = memory.last, memory.damping
+        value = jnp.asarray(value, damping.dtype)
+        first, good = jnp.isinf(last.value), value <= last.value
+        ratio = (last.value - value) / last.predicted
+        factor = jnp.where(ratio > 0.75, SHRINK, jnp.where(ratio < 0.25, GROW, 1.0))
+        factor = jnp.where(good, factor, GROW)
+        damping = jnp.where(first, damping, jnp.clip(factor * damping, 1e-8, 1e8))
+        keep = lambda new, old: jnp.where(good, new, old)  # noqa: E731
+        here = Step(state, covector, value, last.predicted)
+        here = jax.tree.map(keep, here, last)
+        return Memory(memory.guess, damping, here), here.place, here.covector
 
     def _fresh(self, seen: Any) -> Any:
         """Rows of the batch, or of all the data, for this update."""
@@ -253,12 +285,14 @@ class Fisher(AbstractGeometry):
         return jax.tree.map(lambda leaf: leaf[index], data)
 
     def settle(self, memory, state, covector, tangent, step):
-        _, damping, value, _ = memory
+        if not self.adaptive_damping:
+            return Memory(tangent)
         slope = tree.dot(covector, tangent)
         # F v = dE - damping v: the quadratic model of the loss along -step v.
-        curvature = slope - damping * tree.norm_sq(tangent)
-        predicted = (step * slope - 0.5 * step**2 * curvature).astype(value.dtype)
-        return tangent, damping, value, predicted
+        curvature = slope - memory.damping * tree.norm_sq(tangent)
+        predicted = (step * slope - 0.5 * step**2 * curvature).astype(slope.dtype)
+        last = eqx.tree_at(lambda m: m.predicted, memory.last, predicted)
+        return Memory(tangent, memory.damping, last)
 
     @property
     def cost(self) -> float:
@@ -312,8 +346,3 @@ class Fisher(AbstractGeometry):
             if not isinstance(self.damping, Tracer)
             else f"Fisher({self.kind})"
         )
-
-
-def guess_dtype(guess: Any) -> Any:
-    """The floating type of the memory."""
-    return tree.dtype(guess)

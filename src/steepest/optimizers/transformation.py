@@ -113,7 +113,8 @@ def as_optax(
             randomness = Randomness.from_key(jax.random.key(seed))
             randomness = randomness.at(state.count.astype(jnp.uint32))
         seen = Observed(value, batch, randomness)
-        memory, now = geometry.at(state.time).observe(state.memory, params, updates, seen)
+        here = geometry.at(state.time)
+        memory, now, place, updates = here.observe(state.memory, params, updates, seen)
         momentum, weight = state.momentum, state.weight
         direction, clock = updates, rate
         if friction is not None:
@@ -131,13 +132,15 @@ def as_optax(
                 )
             if average:
                 direction = jax.tree.map(lambda m: m / weight.astype(m.dtype), direction)
-        tangent = now.sharp(params, direction)
-        memory = now.settle(memory, params, direction, tangent, rate)
+        tangent = now.sharp(place, direction)
+        memory = now.settle(memory, place, direction, tangent, rate)
         moved = jax.tree.map(lambda t: -jnp.asarray(rate, t.dtype) * t, tangent)
         if bath is not None and friction is None:
-            moved = _shaken(moved, bath, now, params, state.time, rate, randomness)
+            moved = _shaken(moved, bath, now, place, state.time, rate, randomness)
         if now.curved:
-            moved = tree.sub(now.retract(params, moved), params)
+            moved = tree.sub(now.retract(place, moved), place)
+        if place is not params:
+            moved = tree.add(moved, tree.sub(place, params))
         time = state.time + jnp.asarray(clock, state.time.dtype)
         return moved, OptimizerState(state.count + 1, time, momentum, weight, memory)
 
