@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/steepest run examples/breast_cancer.toml --out runs/breast_cancer
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV)

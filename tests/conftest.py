@@ -1,5 +1,17 @@
 """Tests run with 64-bit floats available; a test of float32 passes float32 arrays itself."""
 
 import jax
+import pytest
 
 jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_end_with_their_module():
+    """Compiled programs are dropped after each file of tests.
+
+    A program holds memory maps, a run of a flow some 240 of them. Linux gives a process 65,530, and
+    the compiler ends the process where it gets no more: all files in one process need more.
+    """
+    yield
+    jax.clear_caches()

@@ -9,13 +9,13 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_readmes_examples_run_and_their_audits_pass(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     namespace = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
-        assert namespace["run"].audit().passed
+        assert "run = " not in block or namespace["run"].audit().passed
     assert "audit passed" in capsys.readouterr().out
-    assert namespace["check"].passed
+    assert namespace["check"].passed and callable(namespace["optimizer"].update)
 
 
 def test_the_quickstart_is_the_readmes_example_and_draws_its_picture(tmp_path, capsys):

@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from . import environment, folder
 from .ingredients.base import Context, Section
 from .ingredients.contender import CONTENDERS
-from .spec import SpecError, override, read_tables, to_toml, validate
+from .spec import SpecError, override, read_tables, suggest, to_toml, validate
 
 SECTIONS = ("model", "compare", "contender")
 
@@ -59,7 +59,9 @@ def command(path: Path, out: Path | None, settings: Sequence[str]) -> int:
 
 def _parse(tables: dict[str, Any], name: str) -> tuple[Model, Compare, list[Any]]:
     mistakes = [
-        f"[{key}]: unknown section; one of {SECTIONS}" for key in set(tables) - set(SECTIONS)
+        f"[{key}]: unknown section; {suggest(key, SECTIONS)}"
+        for key in tables
+        if key not in SECTIONS
     ]
     model = validate(Model, tables.get("model", {}), "model", mistakes)
     compare = validate(Compare, tables.get("compare", {}), "compare", mistakes)
@@ -70,7 +72,8 @@ def _parse(tables: dict[str, Any], name: str) -> tuple[Model, Compare, list[Any]
     for i, table in enumerate(given):
         kind = table.get("kind")
         if kind not in CONTENDERS:
-            mistakes.append(f"contender.{i}.kind: got {kind!r}; one of {', '.join(CONTENDERS)}")
+            known = suggest(str(kind), tuple(CONTENDERS))
+            mistakes.append(f"contender.{i}.kind: got {kind!r}; {known}")
             continue
         contenders.append(validate(CONTENDERS[kind], table, f"contender.{i}", mistakes))
     if compare is not None and (compare.gradients is None) == (compare.seconds is None):
@@ -184,8 +187,8 @@ def _label(table: Any) -> str:
 
 
 def _resolved(tables: dict[str, Any], start: Path, place: Path) -> dict[str, Any]:
-    import os
+    from .provenance import move_paths
 
     model = dict(tables["model"])
-    model["data"] = os.path.relpath(start / model["data"], place)
+    move_paths(model, start, place)
     return {**tables, "model": model}

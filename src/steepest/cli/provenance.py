@@ -53,12 +53,13 @@ def resolved(spec: Spec, place: Path) -> str:
     for section in ("functional", "geometry"):
         given = tables[section]
         for table in given if isinstance(given, list) else [given]:
-            _move(table, spec.folder, place)
-            _move(table.get("energy"), spec.folder, place)
+            move_paths(table, spec.folder, place)
+            move_paths(table.get("energy"), spec.folder, place)
     return to_toml(tables)
 
 
-def _move(table: Any, folder: Path, place: Path) -> None:
+def move_paths(table: Any, folder: Path, place: Path) -> None:
+    """Rewrite what is relative to `folder` in a table as relative to `place`."""
     if not isinstance(table, dict):
         return
     for key in ("data", "folder"):

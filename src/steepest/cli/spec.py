@@ -90,7 +90,7 @@ def parse_spec(tables: dict[str, Any], folder: str | Path = ".", name: str = "sp
     mistakes: list[str] = []
     for section in tables:
         if section not in SECTIONS:
-            mistakes.append(f"[{section}]: unknown section; {_suggest(section, SECTIONS)}")
+            mistakes.append(f"[{section}]: unknown section; {suggest(section, SECTIONS)}")
     values: dict[str, Any] = {}
     for section in SECTIONS:
         given = tables.get(section)
@@ -143,7 +143,7 @@ def override(tables: dict[str, Any], setting: str, sections: Sequence[str] = ())
         raise SpecError(f"--set {setting}: write it as section.key=value, e.g. scheme.step=0.05")
     sections = sections or SECTIONS
     if keys[0] not in sections:
-        raise SpecError(f"--set {setting}: unknown section; {_suggest(keys[0], sections)}")
+        raise SpecError(f"--set {setting}: unknown section; {suggest(keys[0], sections)}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -194,7 +194,7 @@ def _section(section: str, given: Any, where: str, mistakes: list[str]) -> Any:
             mistakes.append(f"{where}.kind: missing; one of {', '.join(kinds)}")
         return None
     if not isinstance(kind, str) or kind not in kinds:
-        mistakes.append(f"{where}.kind: got {_show(kind)}; {_suggest(str(kind), tuple(kinds))}")
+        mistakes.append(f"{where}.kind: got {_show(kind)}; {suggest(str(kind), tuple(kinds))}")
         return None
     return validate(kinds[kind], table, where, mistakes)
 
@@ -229,7 +229,7 @@ def validate(cls: type[Section], table: dict[str, Any], where: str, mistakes: li
 def _explain(cls: type[Section], table: dict[str, Any], key: str, mistake: Any) -> str:
     fields = cls.model_fields
     if mistake["type"] == "extra_forbidden" and key not in fields:
-        return f"unknown key; {_suggest(key, tuple(fields))}"
+        return f"unknown key; {suggest(key, tuple(fields))}"
     allowed = fields[key].description if key in fields else mistake["msg"]
     if key not in table:
         return f"missing; {allowed}"
@@ -280,7 +280,8 @@ def _dump(table: Section) -> dict[str, Any]:
     return first | found
 
 
-def _suggest(name: str, known: Sequence[str]) -> str:
+def suggest(name: str, known: Sequence[str]) -> str:
+    """What is allowed, the nearest first."""
     close = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5)
     listed = f"one of {', '.join(known)}"
     return f"did you mean {close[0]}? {listed}" if close else listed

@@ -18,15 +18,9 @@ class _Contender(Section):
     )
     momentum: float = Field(0.0, ge=0, lt=1, description="the decay of the momentum, 0 ... 1")
 
-    def geometry(self, model: Any) -> Any:
-        """The geometry of this contender on a model."""
-        raise NotImplementedError
-
-    def build(self, context: Context, model: Any) -> Callable[[float], Any]:
-        """learning rate -> optax transformation."""
+    def descend(self, geometry: Any) -> Callable[[float], Any]:
+        """learning rate -> steepest descent under a geometry, with the contender's momentum."""
         from ...optimizers import as_optax, friction_of
-
-        geometry = self.geometry(model)
 
         def make(rate: float) -> Any:
             friction = friction_of(self.momentum, rate) if self.momentum else None
@@ -41,11 +35,11 @@ class Descent(_Contender):
 
     kind: Literal["euclidean"]
 
-    def geometry(self, model: Any) -> Any:
+    def build(self, context: Context, model: Any) -> Callable[[float], Any]:
         """Euclidean()."""
         from ...geometries import Euclidean
 
-        return Euclidean()
+        return self.descend(Euclidean())
 
 
 class Norm(_Contender):
@@ -56,28 +50,18 @@ class Norm(_Contender):
         "spectral", description="'sup', 'spectral', 'row' or 'column'"
     )
 
-    def geometry(self, model: Any) -> Any:
-        """Norm(norm, unit=True)."""
-        from ...geometries import Norm
-
-        return Norm(self.norm, unit=True)
-
     def build(self, context: Context, model: Any) -> Callable[[float], Any]:
         """The norm on matrices, the sup norm on the rest."""
         import optax
 
         from ...geometries import Norm
-        from ...optimizers import as_optax, friction_of
 
-        matrices = Norm(self.norm, unit=True, iterations=5 if self.norm == "spectral" else None)
-        rest = Norm("sup", unit=True)
+        iterations = 5 if self.norm == "spectral" else None
+        matrices = self.descend(Norm(self.norm, unit=True, iterations=iterations))
+        rest = self.descend(Norm("sup", unit=True))
 
         def make(rate: float) -> Any:
-            friction = friction_of(self.momentum, rate) if self.momentum else None
-            kinds: dict[Any, Any] = {
-                "matrix": as_optax(matrices, rate, friction=friction),
-                "rest": as_optax(rest, rate, friction=friction),
-            }
+            kinds: dict[Any, Any] = {"matrix": matrices(rate), "rest": rest(rate)}
             return optax.partition(kinds, _kinds)
 
         return make
@@ -98,11 +82,11 @@ class Fisher(_Contender):
         "cg", description="'auto', 'cg', 'sample', 'dense' or 'kronecker'"
     )
 
-    def geometry(self, model: Any) -> Any:
+    def build(self, context: Context, model: Any) -> Callable[[float], Any]:
         """Fisher(model, ...)."""
         from ...geometries import Fisher
 
-        return Fisher(
+        geometry = Fisher(
             model,
             self.fisher,
             damping=self.damping,
@@ -111,6 +95,7 @@ class Fisher(_Contender):
             iterations=self.iterations,
             adaptive_damping=self.adaptive,
         )
+        return self.descend(geometry)
 
 
 class Optax(_Contender):
