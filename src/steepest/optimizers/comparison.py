@@ -72,11 +72,11 @@ class Comparison:
         """The table, a dictionary a contender."""
         rows = []
         for curve in self.curves:
-            fallen = float(curve.loss[0] - curve.loss[-1])
+            fallen = float(curve.loss[0] - curve.loss[-1]) if len(curve.loss) > 1 else math.nan
             rows.append(
                 {
                     "geometry": curve.name,
-                    "learning rate": curve.learning_rate,
+                    "rate": curve.learning_rate,
                     "loss": float(curve.loss[-1]),
                     "dissipated": float(curve.dissipated[-1]),
                     "per gradient": fallen / max(float(curve.gradients[-1]), 1.0),
@@ -111,7 +111,7 @@ class Comparison:
         ]
         for row in self.rows():
             lines.append(
-                f"{row['geometry']:<{width}}  {row['learning rate']:>8.3g}  {row['loss']:>10.4g}  "
+                f"{row['geometry']:<{width}}  {row['rate']:>8.3g}  {row['loss']:>10.4g}  "
                 f"{row['dissipated']:>10.4g}  {row['gradients']:>9.0f}  {row['seconds']:>8.3g}  "
                 f"{row['compile']:>7.2f}"
             )
