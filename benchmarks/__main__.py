@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ("sampling", "density", "dial", "interacting")
+NAMES = ("sampling", "density", "dial", "interacting", "optimizers")
 
 
 def main() -> None:
