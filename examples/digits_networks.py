@@ -51,13 +51,13 @@ def equinox_network(steps=300):
     keys = jax.random.split(jax.random.key(0), 3)
     network = eqx.nn.Sequential(
         [
-            eqx.nn.Conv2d(1, 8, 3, padding=1, key=keys[0]),
+            eqx.nn.Conv2d(1, 8, 3, padding=1, dtype=jnp.float32, key=keys[0]),
             eqx.nn.Lambda(jax.nn.relu),
             eqx.nn.MaxPool2d(2, 2),
-            eqx.nn.Conv2d(8, 16, 3, padding=1, key=keys[1]),
+            eqx.nn.Conv2d(8, 16, 3, padding=1, dtype=jnp.float32, key=keys[1]),
             eqx.nn.Lambda(jax.nn.relu),
             eqx.nn.Lambda(jnp.ravel),
-            eqx.nn.Linear(256, 10, key=keys[2]),
+            eqx.nn.Linear(256, 10, dtype=jnp.float32, key=keys[2]),
         ]
     )
     theta, static = eqx.partition(network, eqx.is_inexact_array)
