@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 
-NAMES = ("sampling", "density", "jko", "dial", "interacting", "mixture_target")
+NAMES = ("sampling", "density", "jko", "dial", "interacting", "mixture_target", "optimizers")
 
 
 def main() -> None:

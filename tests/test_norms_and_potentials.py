@@ -157,6 +157,45 @@ def test_mirror_langevin_reaches_the_dirichlet_law():
     assert "volume" not in str(flow.equilibrium())
 
 
+def test_the_rate_of_a_product_is_the_sum_over_its_parts():
+    """Simplex, frame, sup norm and plain parts in one state: the balance closes for all at once."""
+    target = jax.random.normal(jax.random.key(3), (4, 2))
+    cost = jnp.array([0.3, -0.7, 0.4])
+
+    def energy(p):
+        coupled = jnp.sum(p["frame"] @ p["rest"]["b"]) * p["mixture"][0]
+        plain = jnp.sum((p["sign"] - 1.0) ** 2) + jnp.sum(p["rest"]["b"] ** 2)
+        return cost @ p["mixture"] - jnp.vdot(target, p["frame"]) + plain + 0.1 * coupled
+
+    state = {
+        "mixture": jnp.array([0.2, 0.5, 0.3]),
+        "frame": st.Stiefel().random(jax.random.key(2), (4, 2)),
+        "sign": 3.0 * COVECTOR,
+        "rest": {"b": jnp.array([1.0, 2.0])},
+    }
+    parts = {
+        "mixture": st.Bregman("simplex"),
+        "frame": st.Stiefel(),
+        "sign": st.Norm("sup"),
+        "rest": st.Euclidean(),
+    }
+    flow = st.Flow(st.Energy(energy), st.Product(parts))
+    run = st.solve(flow, state, scheme=st.Euler(1e-3), steps=31)
+    assert run.audit().passed, str(run.audit())
+    covector = flow.functional.differential(state)
+    each = [parts[k].norm_sq(state[k], covector[k]) for k in parts]
+    np.testing.assert_allclose(flow.dissipation_rate(state), sum(each), rtol=1e-10)
+    np.testing.assert_allclose(run.final["mixture"].sum(), 1.0, rtol=1e-12)
+
+
+def test_a_potential_that_stops_being_convex_on_the_way_stops_the_run():
+    """phi = x^4/12 - x^2/2 is convex for |x| > 1; E = x drives x from 2 down to it."""
+    potential = lambda x: jnp.sum(x**4 / 12.0 - x**2 / 2.0)  # noqa: E731
+    flow = st.Flow(st.Energy(lambda x: jnp.sum(x)), st.Bregman(potential))
+    with pytest.raises(st.Diverged):
+        st.solve(flow, jnp.array([2.0]), scheme=st.Euler(0.05), steps=100)
+
+
 def test_rmsprop_as_a_metric_that_moves_with_the_flow():
     """The averages solve a linear equation; the balance closes with the metric of the moment."""
     scale = jnp.array([1.0, 100.0])

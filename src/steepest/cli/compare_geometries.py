@@ -49,12 +49,15 @@ def command(path: Path, out: Path | None, settings: Sequence[str]) -> int:
     for setting in settings:
         override(tables, setting, SECTIONS)
     model, compare, contenders = _parse(tables, path.name)
-    place = folder.check_place(Path("runs") / path.stem if out is None else out)
+    out = Path("runs") / path.stem if out is None else out
+    place = folder.check_place(out)
+    words = ["steepest", "compare-geometries", str(path), "--out", str(out)]
+    words += [word for setting in settings for word in ("--set", setting)]
     environment.prepare()
     import jax
 
     with jax.enable_x64(compare.precision == "float64"):
-        return _run(path, tables, model, compare, contenders, place)
+        return _run(path, tables, model, compare, contenders, place, words)
 
 
 def _parse(tables: dict[str, Any], name: str) -> tuple[Model, Compare, list[Any]]:
@@ -85,16 +88,23 @@ def _parse(tables: dict[str, Any], name: str) -> tuple[Model, Compare, list[Any]
 
 
 def _run(
-    path: Path, tables: Any, model: Model, compare: Compare, contenders: list[Any], place: Path
+    path: Path,
+    tables: Any,
+    model: Model,
+    compare: Compare,
+    contenders: list[Any],
+    place: Path,
+    words: list[str],
 ) -> int:
     import math
+    import time
 
     import jax
 
     from ..optimizers import compare_geometries
     from ..problems import classifier
     from ..report import Picture, Record, Sheet, paint, render
-    from . import screen
+    from . import provenance, screen
 
     began = datetime.now(UTC)
     screen.say(f"steepest compare-geometries {path.name}")
@@ -119,6 +129,7 @@ def _run(
         rates[label] = table.rates or compare.rates
         if getattr(table, "optimizer", "") == "lbfgs":
             rates[label] = [1.0]
+    before = time.perf_counter()
     found = compare_geometries(
         problem.functional,
         problem.start,
@@ -128,12 +139,13 @@ def _run(
         rates=rates,
         key=jax.random.key(compare.seed),
     )
-    rows = found.rows()
+    seconds = {"compare": time.perf_counter() - before}
+    rows, reach = found.rows(), ""
     for row in rows:
         if compare.target is not None:
-            gradients, seconds = found[row["geometry"]].reach(compare.target)
-            row[f"gradients to {compare.target:g}"] = gradients
-            row[f"seconds to {compare.target:g}"] = seconds
+            short = f"to {compare.target:g}"
+            row[short], row[f"s {short}"] = found[row["geometry"]].reach(compare.target)
+            reach = f" {short.capitalize()}: gradients and seconds until the loss is that low."
     screen.say(str(found))
     best = found.curves[0]
     reached = math.isfinite(best.loss[-1])
@@ -159,13 +171,21 @@ def _run(
             ),
         ),
         spec=to_toml(_resolved(tables, path.parent, place)),
-        provenance=(("began", began.strftime("%Y-%m-%d %H:%M:%S UTC")), ("jax", jax.__version__)),
+        provenance=provenance.rows(
+            words,
+            "steepest compare-geometries spec.toml --out again",
+            began,
+            seconds,
+            (compare.seed, compare.precision),
+            path.parent / model.data,
+        ),
         sheets=(
             Sheet(
                 "Contenders",
                 tuple(rows),
                 "Dissipated: what the ledger added up along the updates; per gradient: what the "
-                "loss fell by for each gradient. Fisher products count as the gradients they cost.",
+                "loss fell by for each gradient. Fisher products count as the gradients they cost."
+                + reach,
             ),
         ),
         command="steepest compare-geometries",

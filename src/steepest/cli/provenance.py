@@ -21,17 +21,38 @@ def provenance(
     spec: Spec, command: list[str], began: datetime, seconds: dict[str, float]
 ) -> tuple[tuple[str, str], ...]:
     """(label, value) rows."""
-    device = jax.devices()[0]
     again = "steepest run spec.toml --out again" + (
         " --allow-code" if "--allow-code" in command else ""
     )
-    rows = [
+    data = getattr(spec.functional[0], "data", None)
+    return rows(
+        command,
+        again,
+        began,
+        seconds,
+        (spec.run.seed, spec.run.precision),
+        None if data is None else spec.folder / data,
+    )
+
+
+def rows(
+    command: list[str],
+    again: str,
+    began: datetime,
+    seconds: dict[str, float],
+    drawn: tuple[int, str],
+    data: Path | None,
+) -> tuple[tuple[str, str], ...]:
+    """The same of any command: `again` repeats it, `drawn` is its seed and precision."""
+    device = jax.devices()[0]
+    seed, precision = drawn
+    found = [
         ("command", shlex.join(command)),
         ("or, in the run folder", again),
         ("began", began.strftime("%Y-%m-%d %H:%M:%S UTC")),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())),
-        ("seed", str(spec.run.seed)),
-        ("precision", spec.run.precision),
+        ("seed", str(seed)),
+        ("precision", precision),
         ("device", f"{device.device_kind}, {os.cpu_count()} processors"),
         ("steepest", __version__),
         ("jax", jax.__version__),
@@ -39,12 +60,11 @@ def provenance(
         ("python", platform.python_version()),
         ("system", platform.platform()),
     ]
-    data = getattr(spec.functional[0], "data", None)
     if data is not None:
-        with open(spec.folder / data, "rb") as file:
+        with open(data, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        rows.append((f"sha256 of {Path(data).name}", digest))
-    return tuple(rows)
+        found.append((f"sha256 of {data.name}", digest))
+    return tuple(found)
 
 
 def resolved(spec: Spec, place: Path) -> str:

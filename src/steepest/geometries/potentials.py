@@ -203,7 +203,8 @@ class PNorm(AbstractPotential):
 class Potential(AbstractPotential):
     """A potential of your own: `function` maps an array to a number, strictly convex.
 
-    Its mirror map is `jax.grad`, inverted by Newton's method (optimistix).
+    Its mirror map is `jax.grad`, inverted by Newton's method (optimistix). A step that meets a
+    stretch where it is not convex gives NaN, and so ends the run as Diverged.
     """
 
     function: Any
@@ -225,7 +226,10 @@ class Potential(AbstractPotential):
         solution = optx.root_find(
             lambda x, _: self.dual(x) - y, solver, guess, max_steps=100, throw=False
         )
-        good = solution.result == optx.RESULTS.successful
+        # Newton may jump over a concave stretch to another branch of the mirror map.
+        along = solution.value - guess
+        convex = jnp.vdot(along, self.metric(guess + 0.5 * along, along)) >= 0
+        good = (solution.result == optx.RESULTS.successful) & convex
         return jnp.where(good, solution.value, jnp.nan)
 
     def metric(self, x, v):

@@ -72,11 +72,11 @@ class Comparison:
         """The table, a dictionary a contender."""
         rows = []
         for curve in self.curves:
-            fallen = float(curve.loss[0] - curve.loss[-1])
+            fallen = float(curve.loss[0] - curve.loss[-1]) if len(curve.loss) > 1 else math.nan
             rows.append(
                 {
                     "geometry": curve.name,
-                    "learning rate": curve.learning_rate,
+                    "rate": curve.learning_rate,
                     "loss": float(curve.loss[-1]),
                     "dissipated": float(curve.dissipated[-1]),
                     "per gradient": fallen / max(float(curve.gradients[-1]), 1.0),
@@ -111,7 +111,7 @@ class Comparison:
         ]
         for row in self.rows():
             lines.append(
-                f"{row['geometry']:<{width}}  {row['learning rate']:>8.3g}  {row['loss']:>10.4g}  "
+                f"{row['geometry']:<{width}}  {row['rate']:>8.3g}  {row['loss']:>10.4g}  "
                 f"{row['dissipated']:>10.4g}  {row['gradients']:>9.0f}  {row['seconds']:>8.3g}  "
                 f"{row['compile']:>7.2f}"
             )
@@ -152,7 +152,9 @@ def compare_geometries(
         runs = [_run(name, make, rate, risk, theta, budget, seconds, key) for rate in own]
         tried = {curve.learning_rate: float(curve.loss[-1]) for curve in runs}
         best = min(runs, key=lambda curve: curve.loss[-1])
-        curves.append(dataclasses.replace(best, tried=tried))
+        # The rates share a program, compiled in the first run.
+        compiled = max(curve.compile_seconds for curve in runs)
+        curves.append(dataclasses.replace(best, tried=tried, compile_seconds=compiled))
     curves.sort(key=lambda curve: curve.loss[-1])
     said = f"{budget} gradients" if seconds is None else f"{seconds:g} seconds"
     return Comparison(tuple(curves), said)
@@ -195,28 +197,29 @@ def _run(
         raise ArgumentError(name, type(transform).__name__, "rate -> optax.GradientTransformation")
     price = 1.0 + getattr(make, "cost", 0.0)
     flow = Flow(risk, Euclidean(), Minibatch() if risk.subsamples else None)
-    scheme = from_optax(transform, rate)
+    scheme = from_optax(make if _traceable(make, rate, theta) else transform, rate)
 
-    def run(steps: int) -> tuple[Any, float]:
-        every = max(1, steps // SAVES)
+    def run(steps: int, every: int) -> tuple[Any, float]:
         before = clock.perf_counter()
-        done = solve(
-            flow, theta, scheme=scheme, steps=steps - steps % every, save_every=every, key=key
-        )
+        done = solve(flow, theta, scheme=scheme, steps=steps, save_every=every, key=key)
         return done, clock.perf_counter() - before
 
-    none = np.array([0.0]), np.array([0.0]), np.array([np.inf]), np.array([0.0])
+    first = 0.0
     try:
         if seconds is None:
             steps = max(2, int(budget / price))
+            every = max(1, steps // SAVES)
+            _, first = run(every, every)
         else:
-            run(2)
-            _, taken = run(20)
+            _, first = run(2, 2)
+            _, taken = run(20, 2)
+            # An even interval is the kind that was compiled.
             steps = max(2, int(20 * seconds / taken))
-        _, first = run(steps)
-        done, taken = run(steps)
+            every = 2 * max(1, steps // (2 * SAVES))
+        done, taken = run(steps - steps % every, every)
     except Diverged:
-        return Curve(name, rate, *none, 0.0, {})
+        none = np.array([0.0]), np.array([0.0]), np.array([np.inf]), np.array([0.0])
+        return Curve(name, rate, *none, first, {})
     share = np.arange(len(done)) * done.save_every
     pace = taken / max(share[-1], 1)
     return Curve(
@@ -226,6 +229,15 @@ def _run(
         share * pace,
         np.asarray(done.ledger.functional, float),
         np.asarray(done.ledger.dissipated, float),
-        max(first - taken, 0.0),
+        first,
         {},
     )
+
+
+def _traceable(make: Any, rate: float, theta: Any) -> bool:
+    """Whether `make` takes a traced rate, so that all rates are one program."""
+    try:
+        jax.eval_shape(lambda r: make(r).init(theta), rate)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,26 +27,33 @@ class OptaxScheme(AbstractScheme):
     transform: Any
     step: float
 
-    def __init__(self, transform: optax.GradientTransformation, step: float = 1.0):
+    def __init__(self, transform: Any, step: float = 1.0):
         self.transform, self.step = transform, step
 
     def __check_init__(self):
         check_step(self.step)
-        if not isinstance(self.transform, optax.GradientTransformation):
+        self.optimizer()
+
+    def optimizer(self) -> optax.GradientTransformationExtraArgs:
+        """The transformation, made at this step where it is a function of its learning rate."""
+        made = self.transform(self.step) if callable(self.transform) else self.transform
+        if not isinstance(made, optax.GradientTransformation):
             raise ArgumentError(
-                "transform", type(self.transform).__name__, "an optax.GradientTransformation"
+                "transform",
+                type(made).__name__,
+                "an optax.GradientTransformation, or learning rate -> one",
             )
+        return optax.with_extra_args_support(made)
 
     def init(self, flow, state, time, randomness):
         covector, _ = flow.slope(state, time, randomness)
-        return covector, self.transform.init(state)
+        return covector, self.optimizer().init(state)
 
     def advance(self, flow, state, memory, time, step, randomness):
         covector, inner = memory
         functional = flow.parts[0].functional.at(time)
-        transform = optax.with_extra_args_support(self.transform)
         extra = {"value": functional(state), "grad": covector, "value_fn": functional}
-        updates, inner = transform.update(covector, inner, state, **extra)
+        updates, inner = self.optimizer().update(covector, inner, state, **extra)
         # A part of a step, as the audit takes it, is a part of the update.
         share = step / self.step
         moved = jax.tree.map(lambda u: jnp.asarray(share, u.dtype) * u, updates)
@@ -70,10 +78,15 @@ class OptaxScheme(AbstractScheme):
         return f"optax({self.step:g})"
 
 
-def from_optax(transform: optax.GradientTransformation, step: float = 1.0) -> OptaxScheme:
+def from_optax(
+    transform: optax.GradientTransformation | Callable[[Any], optax.GradientTransformation],
+    step: float = 1.0,
+) -> OptaxScheme:
     """Any optax optimizer as a scheme of `solve`: the ledger and the audit of its run.
 
-    `step`: the flow time of one update, its learning rate if the clock of eq. 33 is wanted. Used
-    with `Flow(loss, Euclidean())`, or with `Minibatch()` noise for a risk that subsamples.
+    `step`: the flow time of one update, its learning rate if the clock of eq. 33 is wanted.
+    `transform` may be a function of the learning rate, e.g. `optax.adam`: it is made at `step`,
+    which is traced, so that runs at other rates do not compile again. Used with `Flow(loss,
+    Euclidean())`, or with `Minibatch()` noise for a risk that subsamples.
     """
     return OptaxScheme(transform, step)

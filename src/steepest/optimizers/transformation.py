@@ -56,7 +56,8 @@ def as_optax(
     `learning_rate`: the time step (with friction, its square), a number or an optax schedule.
     `friction`: gamma >= 0, a number or a function of flow time (Nesterov's is t -> 3/t); see
     `friction_of` for a momentum decay. `nesterov`: look ahead by one decay, as optax does.
-    `average`: divide the momentum by its weight, as Adam does. `noise`: `Thermal(T)` or T.
+    `average`: divide the momentum by its weight, as Adam does (with `nesterov`, each of the two
+    gradients' shares by its own, as optax's nadam and muon do). `noise`: `Thermal(T)` or T.
 
     The update takes optax's extra arguments: `value=` (the loss, for adaptive damping) and `batch=`
     (the examples that a Fisher metric is averaged over); others are ignored. Random numbers depend
@@ -70,7 +71,7 @@ def as_optax(
             "geometry", geometry.name, "a geometry of parameters; momentum comes with friction="
         )
     _check_rate(learning_rate)
-    if friction is not None and not callable(friction):
+    if friction is not None and not callable(friction) and not isinstance(friction, Tracer):
         _check_number("friction", friction)
     if friction is None and (nesterov or average):
         raise ArgumentError("friction", None, "momentum needs a friction")
@@ -127,11 +128,9 @@ def as_optax(
             weight = 1.0 + decay * weight
             direction = momentum
             if nesterov:
-                direction = jax.tree.map(
-                    lambda m, g: g + decay.astype(g.dtype) * m, momentum, updates
-                )
-            if average:
-                direction = jax.tree.map(lambda m: m / weight.astype(m.dtype), direction)
+                direction = _ahead(momentum, updates, decay, weight if average else None)
+            elif average:
+                direction = jax.tree.map(lambda m: m / weight.astype(m.dtype), momentum)
         tangent = now.sharp(place, direction)
         memory = now.settle(memory, place, direction, tangent, rate)
         moved = jax.tree.map(lambda t: -jnp.asarray(rate, t.dtype) * t, tangent)
@@ -147,12 +146,24 @@ def as_optax(
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def friction_of(decay: float, learning_rate: float) -> float:
+def friction_of(decay: float, learning_rate: Any) -> Any:
     """The friction whose momentum decays by `decay` an update: exp(-gamma sqrt(lr)) = decay."""
     if not 0 < decay < 1:
         raise ArgumentError("decay", decay, "a number between 0 and 1")
+    if isinstance(learning_rate, Tracer):
+        return -math.log(decay) / jnp.sqrt(learning_rate)
     _check_number("learning_rate", learning_rate)
     return -math.log(decay) / math.sqrt(learning_rate)
+
+
+def _ahead(momentum: Any, gradient: Any, decay: Any, weight: Any) -> Any:
+    """g + decay m; with a weight, g / w_k + decay m / w_{k+1}."""
+    if weight is None:
+        return jax.tree.map(lambda m, g: g + decay.astype(g.dtype) * m, momentum, gradient)
+    own, ahead = 1.0 / weight, decay / (1.0 + decay * weight)
+    return jax.tree.map(
+        lambda m, g: own.astype(g.dtype) * g + ahead.astype(g.dtype) * m, momentum, gradient
+    )
 
 
 def _kicked(momentum: Any, bath: Any, time: Any, clock: Any, decay: Any, randomness: Any) -> Any:

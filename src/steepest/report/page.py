@@ -43,7 +43,7 @@ def render(record: Record, images: dict[str, tuple[bytes, bytes]]) -> str:
         _pictures(record, images),
         *[_sheet(sheet) for sheet in record.sheets],
         _section("Audit", "audit", _audit(record)) if record.checks else None,
-        _section("Structure card", "card", _card(record)),
+        _section("Structure card", "card", _card(record)) if record.row else None,
         _section("Parameters", "parameters", _summary(record)) if record.summary else None,
         _section("Ledger", "ledger", _ledger(record)) if record.ledger else None,
         _section("Provenance", "provenance", _provenance(record)),
