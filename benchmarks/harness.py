@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +127,19 @@ def compare(contenders: list[Contender], case: str, rounds: int = 9) -> list[Row
             )
         )
     return rows
+
+
+def tables(
+    contenders: list[Contender],
+    cases: Iterable[str],
+    rounds: int,
+    only: str | None,
+    title: str = "{}",
+) -> Iterator[str]:
+    """A table for each case that has `only` in its name; `title` frames the name."""
+    for case in cases:
+        if only is None or only in case:
+            yield table(title.format(case), compare(contenders, case, rounds))
 
 
 def table(title: str, rows: list[Row]) -> str:

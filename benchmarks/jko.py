@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .harness import Contender, compare, table
+from . import harness
+from .harness import Contender
 
 CASES = {"porous medium 128^2": 128, "porous medium 256^2": 256}
 STEPS, RADIUS, RATIO = 16, 0.42, 2.5
@@ -32,9 +33,7 @@ CONTENDERS = [
 
 
 def tables(rounds: int, only: str | None):
-    for case in CASES:
-        if only is None or only in case:
-            yield table(case, compare(CONTENDERS, case, rounds))
+    return harness.tables(CONTENDERS, CASES, rounds, only)
 
 
 def radius_at(time: float) -> float:

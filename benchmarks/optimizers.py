@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .harness import Contender, compare, table
+from . import harness
+from .harness import Contender
 
 DATA = Path(__file__).parent.parent / "examples" / "data" / "digits.csv"
 TARGET, MOST, SEEDS, EVERY, BATCH = 0.01, 3000, (0, 1, 2), 10, 256
@@ -47,12 +48,8 @@ UPDATES = [
 
 
 def tables(rounds: int, only: str | None):
-    for case in CASES:
-        if only is None or only in case:
-            yield table(f"digits, {case}, to {TARGET}", compare(TRAINING, case, rounds))
-    for case in OVERHEAD:
-        if only is None or only in case:
-            yield table(f"1000 updates, {case}", compare(UPDATES, case, rounds))
+    yield from harness.tables(TRAINING, CASES, rounds, only, f"digits, {{}}, to {TARGET}")
+    yield from harness.tables(UPDATES, OVERHEAD, rounds, only, "1000 updates, {}")
 
 
 def problem(case, seed):

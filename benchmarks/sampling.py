@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import limits
-from .harness import Contender, compare, table
+from . import harness, limits
+from .harness import Contender
 
 CASES = {
     "langevin d=2": (10_000, 2, 4000),
@@ -36,9 +36,7 @@ CONTENDERS = [
 
 
 def tables(rounds: int, only: str | None):
-    for case in CASES:
-        if only is None or only in case:
-            yield table(case, compare(CONTENDERS, case, rounds))
+    return harness.tables(CONTENDERS, CASES, rounds, only)
 
 
 def energy(d):
