@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -22,9 +23,9 @@ class LawFunctional(Section):
 
     factor: float = Field(1.0, description="multiplies the functional, a number")
 
+    @abstractmethod
     def build_law(self, context: Context) -> Any:
         """The functional of a measure."""
-        raise NotImplementedError
 
 
 class _OfEnergy(LawFunctional):
