@@ -380,3 +380,11 @@ class Scaled(AbstractGeometry):
     def name(self):
         inner = f"({self.part.name})" if len(self.part.terms) > 1 else self.part.name
         return f"{self.factor} {inner}"
+
+
+def unscaled(geometry: Any) -> tuple[Any, Any]:
+    """(a, K) of a geometry a K."""
+    factor: Any = 1.0
+    while isinstance(geometry, Scaled):
+        factor, geometry = factor * geometry.factor, geometry.part
+    return factor, geometry

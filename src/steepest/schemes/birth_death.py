@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import ArgumentError
+from ..geometries.base import unscaled
 from ..states import Particles
 from ..states.points import pairing
 from .base import AbstractScheme, Entry, check_step
-from .multiplicative import speed
 
 RESAMPLING_STREAM = 13
 
@@ -46,7 +46,7 @@ class BirthDeath(AbstractScheme):
 
     def advance(self, flow, state, memory, time, step, randomness):
         part = flow.parts[0]
-        clock = step * speed(part.geometry.at(time))
+        clock = step * unscaled(part.geometry.at(time))[0]
         covector = part.covector(state, time)
         psi = state.reweight(covector).log_weights
         lowest = -60.0 if psi.dtype == jnp.float64 else -30.0

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ..errors import ArgumentError
 from ..geometries import FisherRao, Wasserstein
+from ..geometries.base import unscaled
 from ..states import Density
 from . import multiplicative
 from .base import AbstractScheme, Entry, check_step
@@ -89,7 +90,4 @@ class Exponential(AbstractScheme):
 
 
 def _kind(part: Any) -> Any:
-    geometry = part.geometry
-    while hasattr(geometry, "factor"):
-        geometry = geometry.part
-    return type(geometry)
+    return type(unscaled(part.geometry)[1])

@@ -18,6 +18,7 @@ from jax.core import Tracer
 from .. import tree
 from ..errors import ArgumentError
 from ..geometries import Wasserstein
+from ..geometries.base import unscaled
 from ..states import Density
 from .base import AbstractScheme, Entry, check_step
 from .generator import Generator, assemble
@@ -138,10 +139,7 @@ class FiniteVolume(AbstractScheme):
             raise ArgumentError("scheme", self.name, "a single flow without noise; see Composition")
         if not isinstance(state, Density):
             raise ArgumentError("state", type(state).__name__, "a Density on a Grid")
-        geometry = flow.parts[0].geometry
-        while hasattr(geometry, "factor"):
-            geometry = geometry.part
-        if not isinstance(geometry, Wasserstein):
+        if not isinstance(unscaled(flow.parts[0].geometry)[1], Wasserstein):
             raise ArgumentError(
                 "geometry",
                 flow.parts[0].geometry.name,

@@ -23,10 +23,10 @@ from jaxtyping import Array, Float
 from ..errors import ArgumentError
 from ..functionals import InternalEnergy
 from ..functionals.base import unscaled
+from ..geometries.base import unscaled as unscaled_geometry
 from ..states import Density, Grid
 from ..states.fluxes import face_conductance, shifted
 from .current import Current, current
-from .multiplicative import speed
 from .tridiagonal import solve_lines
 
 Cells = Float[Array, "..."]
@@ -161,10 +161,7 @@ def assemble(part: Any, density: Density, values: Cells, time: Any) -> Generator
     """The generator of a bound flow; what is not linear is taken at `values`."""
     grid = density.grid
     resolved = part.functional.at(time).resolve()
-    geometry = part.geometry.at(time)
-    factor = speed(geometry)
-    while hasattr(geometry, "factor"):
-        geometry = geometry.part
+    factor, geometry = unscaled_geometry(part.geometry.at(time))
     ground = geometry.ground
     potential = jnp.zeros(grid.shape, values.dtype)
     if resolved.potential is not None:

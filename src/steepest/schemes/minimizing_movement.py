@@ -18,6 +18,7 @@ from ..errors import ArgumentError
 from ..functionals import ExpectedEnergy, InternalEnergy
 from ..functionals.base import unscaled
 from ..geometries import FisherRao, Wasserstein
+from ..geometries.base import unscaled as unscaled_geometry
 from ..states import Categorical, Density, Gaussian, GaussianMixture
 from ..states.factors import LowRank
 from ..states.points import is_ensemble, is_measure, pairing, points
@@ -128,12 +129,11 @@ class MinimizingMovement(AbstractScheme):
             new = type(state)(moved, state.log_weights, state.axis)
             return Movement(new, jnp.max(drop), jnp.max(residual))
         kind = self.solver(problem.geometry, state)
-        if isinstance(state, GaussianMixture) and kind != "covector":
-            return mixture.minimise(problem)
+        mixed = isinstance(state, GaussianMixture)
         if kind == "mirror":
-            return mirror.minimise(problem)
+            return mixture.weights(problem) if mixed else mirror.minimise(problem)
         if kind == "bures":
-            return bures.minimise(problem)
+            return mixture.components(problem) if mixed else bures.minimise(problem)
         if kind == "quantile":
             return line.minimise(problem)[0]
         if kind == "monge-ampere":
@@ -146,7 +146,7 @@ class MinimizingMovement(AbstractScheme):
         """The inner solver that `method` means for a geometry and a state."""
         if self.method != "auto":
             return self.method
-        base = _base(geometry)
+        base = unscaled_geometry(geometry)[1]
         if isinstance(base, FisherRao) and isinstance(
             state, (Density, Categorical, Gaussian, GaussianMixture)
         ):
@@ -170,7 +170,7 @@ class MinimizingMovement(AbstractScheme):
         if not is_measure(state):
             return
         kind = self.solver(part.geometry, state)
-        base = _base(part.geometry)
+        base = unscaled_geometry(part.geometry)[1]
         if kind == "bures" or kind in ON_A_GRID:
             _check_jko(kind, part.geometry, base, state)
             if isinstance(state, Density):
@@ -201,7 +201,7 @@ class MinimizingMovement(AbstractScheme):
 def _check_jko(kind: str, geometry: Any, base: Any, state: Any) -> None:
     if not isinstance(base, Wasserstein):
         raise ArgumentError("geometry", geometry.name, f"{kind} is a JKO step: Wasserstein()")
-    ground = _base(base.ground)
+    ground = unscaled_geometry(base.ground)[1]
     if not ground.constant or type(ground).__name__ != "Euclidean":
         raise ArgumentError("ground", base.ground.name, "JKO steps know the Euclidean ground")
     wanted = (Gaussian, GaussianMixture) if kind == "bures" else (Density,)
@@ -229,12 +229,6 @@ def _check_on_grid(kind: str, functional: Any, state: Density) -> None:
     if cold and terms and not powers:
         remedy = "an entropy or an internal energy beside it, or particles"
         raise ArgumentError("functional", functional.name, remedy)
-
-
-def _base(geometry: Any) -> Any:
-    while hasattr(geometry, "factor"):
-        geometry = geometry.part
-    return geometry
 
 
 def _separable(problem: Problem) -> bool:

@@ -20,6 +20,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
+from ..geometries.base import unscaled
 from ..states import Categorical, Density, Gaussian
 from ..states.factors import Diagonal, LowRank, dot
 
@@ -30,7 +31,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(3)
 def multiplied(part: Any, state: Any, time: Any, step: Any) -> Any:
     """The law after `step` of the flow `part`, whose geometry is FisherRao() or a multiple."""
     resolved = part.functional.at(time).resolve()
-    clock = step * speed(part.geometry.at(time))
+    clock = step * unscaled(part.geometry.at(time))[0]
     temperature = jnp.asarray(resolved.temperature, jnp.result_type(float))
     # b = (1 - exp(-T t))/T, also at T = 0.
     warm = jnp.where(temperature > 0, temperature, 1.0)
@@ -63,14 +64,6 @@ def advance(part: Any, state: Any, time: Any, step: Any) -> tuple[Any, Float[Arr
         between = multiplied(part, state, time, 0.5 * (1.0 + node) * step)
         dissipated = dissipated + 0.5 * weight * step * part.rate_per_point(between, time)
     return multiplied(part, state, time, step), dissipated
-
-
-def speed(geometry: Any) -> Any:
-    """The factors in front of a geometry."""
-    factor: Any = 1.0
-    while hasattr(geometry, "factor"):
-        factor, geometry = factor * geometry.factor, geometry.part
-    return factor
 
 
 def check(part: Any, state: Any) -> None:

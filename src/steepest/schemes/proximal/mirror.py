@@ -20,7 +20,6 @@ from jax.scipy.special import logsumexp
 
 from ...states import Categorical, Density, Gaussian
 from ...states.factors import Diagonal, dot
-from ..multiplicative import speed
 from .problem import Movement, Problem
 from .smooth import derivatives, root_of_precision
 
@@ -34,7 +33,7 @@ def minimise(problem: Problem) -> Movement:
 
 def _weights(problem: Problem) -> Movement:
     state, functional = problem.state, problem.functional
-    clock = problem.step * speed(problem.geometry)
+    clock = problem.clock()
     resolved = functional.resolve()
     if isinstance(state, Density):
         volume = state.grid.cell_volume
@@ -107,7 +106,7 @@ def slack_scale(logs: Any, psi: Any) -> Any:
 
 def _gaussian(problem: Problem) -> Movement:
     state: Gaussian = problem.state
-    clock = problem.step * speed(problem.geometry)
+    clock = problem.clock()
     heat = problem.functional.resolve().temperature
     tolerance = problem.accuracy()
     diagonal = isinstance(state.factor, Diagonal)

@@ -22,30 +22,19 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
-from ...geometries import FisherRao
 from ...states import GaussianMixture
 from ...states.gaussian import wasserstein_squared
-from ..multiplicative import speed
 from .bures import closed_step, mismatch
 from .mirror import slack_scale
 from .problem import Movement, Problem
 from .smooth import of_covector
 
 
-def minimise(problem: Problem) -> Movement:
-    """The step of the components under Wasserstein(), of the weights under FisherRao()."""
-    geometry, clock = problem.geometry, problem.step * speed(problem.geometry)
-    while hasattr(geometry, "part"):
-        geometry = geometry.part
-    if isinstance(geometry, FisherRao):
-        return _weights(problem, clock)
-    return _components(problem, clock * speed(geometry.ground))
-
-
-def _components(problem: Problem, clock: Any) -> Movement:
+def components(problem: Problem) -> Movement:
+    """The step of the components under Wasserstein(); weights stay."""
     state: GaussianMixture = problem.state
-    heat, tolerance = problem.functional.resolve().temperature, problem.accuracy()
-    weights = state.weights
+    clock, tolerance = problem.clock(), problem.accuracy()
+    heat, weights = problem.functional.resolve().temperature, state.weights
 
     def smooth(law: GaussianMixture) -> Any:
         entropies = law.each(lambda component: component.entropy())
@@ -91,9 +80,11 @@ def _components(problem: Problem, clock: Any) -> Movement:
     return Movement(law, increase, gap / (tolerance * size))
 
 
-def _weights(problem: Problem, clock: Any) -> Movement:
+def weights(problem: Problem) -> Movement:
+    """The step of the weights under FisherRao(); components stay."""
     state: GaussianMixture = problem.state
-    resolved, tolerance = problem.functional.resolve(), problem.accuracy()
+    clock, tolerance = problem.clock(), problem.accuracy()
+    resolved = problem.functional.resolve()
     heat, old = resolved.temperature, jax.nn.log_softmax(state.log_weights)
     fixed = jnp.zeros_like(old)
     if resolved.potential is not None:

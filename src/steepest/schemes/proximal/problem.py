@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float
 
 from ... import tree
-from ..multiplicative import speed
+from ...geometries.base import unscaled
 
 
 class Movement(NamedTuple):
@@ -36,11 +36,9 @@ class Problem(NamedTuple):
     max_iterations: int
 
     def clock(self) -> Any:
-        """The step times the factors in front of the geometry and of its ground."""
-        factor, geometry = speed(self.geometry), self.geometry
-        while hasattr(geometry, "part"):
-            geometry = geometry.part
-        return self.step * factor * speed(geometry.ground)
+        """The step times the factors in front of the geometry and of its ground, if it has one."""
+        factor, geometry = unscaled(self.geometry)
+        return self.step * factor * unscaled(getattr(geometry, "ground", None))[0]
 
     def accuracy(self, double: float = 1e-8) -> float:
         """The tolerance, by default `double` in float64 and 2e-4 in float32."""
