@@ -11,7 +11,7 @@ import scipy.special
 
 from steepest import problems
 from steepest.errors import ArgumentError
-from steepest.problems.regression import softplus
+from steepest.problems.generalised_linear import softplus
 
 DATA = Path(__file__).parent.parent / "examples" / "data" / "breast_cancer.csv"
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from steepest import figures
+from steepest.naming import flatten
 from steepest.report import Picture, Record, ledger_csv, paint, render
-from steepest.report.diagnostics import flatten, summarise, warn
+from steepest.report.diagnostics import summarise, warn
 from steepest.report.markup import Markup, escape, tag
 from steepest.report.page import number
 

@@ -15,6 +15,7 @@ import numpy as np
 from . import states
 from .errors import ArgumentError
 from .ledger import Ledger
+from .naming import named_leaves
 from .states import Phase, quadrature
 from .states.points import is_ensemble, points
 
@@ -106,8 +107,7 @@ class Trajectory:
         if isinstance(points_, Phase):
             points_ = points_.position
         found = {}
-        for path, leaf in jax.tree_util.tree_flatten_with_path(points_)[0]:
-            name = "_".join(_key_name(key) for key in path) or "theta"
+        for name, leaf in named_leaves(points_):
             leaf = np.asarray(leaf)
             found[name] = np.moveaxis(leaf, 1, 0) if is_ensemble(self.states) else leaf[None]
         return found
@@ -225,13 +225,6 @@ class Trajectory:
 
 def _is_column(value: Any) -> bool:
     return hasattr(value, "shape") and getattr(value, "ndim", 0) == 1
-
-
-def _key_name(key: Any) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    return str(key)
 
 
 def _describe(value: Any, leaves: list[Any]) -> Any:

@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import figures
 from ..functionals.base import parts, unscaled
-from ..report import Picture, Record, diagnostics
+from ..naming import flatten
+from ..report import Picture, Record
 from ..report.page import number
 from ..states import Density, Grid, Particles
 from ..states.points import coordinates, is_ensemble
@@ -82,7 +83,7 @@ def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:
 def _coordinates(job: Job, trajectory: Any) -> tuple[list[str], np.ndarray]:
     """Names of the coordinates, and (saves, particles, coordinates)."""
     problem = job.problem
-    names, draws = diagnostics.flatten(trajectory.variables(), problem.dims, problem.coords)
+    names, draws = flatten(trajectory.variables(), problem.dims, problem.coords)
     if not isinstance(trajectory.final.positions, dict):
         names = list(problem.coords.get("axis", _axes(job, draws.shape[2])))
     return names, np.swapaxes(draws, 0, 1)

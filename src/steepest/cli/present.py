@@ -13,6 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .. import figures
+from ..naming import flatten
 from ..report import Picture, Record, diagnostics, ledger_csv, paint, render
 from ..report.page import number
 from ..states.points import is_law
@@ -33,7 +34,7 @@ def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: An
         return clouds.record(spec, job, outcome, resolved, provenance)
     if spec.state.kind in LAW_STATES:
         return laws.record(spec, job, outcome, resolved, provenance)
-    names, draws = diagnostics.flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
+    names, draws = flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
     summary = diagnostics.summarise(names, draws) if _samples(job) else []
     said = diagnostics.warn(summary)
     if trajectory.interrupted:

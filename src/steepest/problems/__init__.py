@@ -6,6 +6,7 @@ regressions on a CSV file (`bayesian_logistic_regression`, `linear_regression`,
 energies (`imported_energy`). `read_table` and `read_points` read the files.
 """
 
+from .generalised_linear import GeneralisedLinear as GeneralisedLinear
 from .imported import imported_energy as imported_energy
 from .landscapes import double_well as double_well
 from .landscapes import gaussian_mixture as gaussian_mixture

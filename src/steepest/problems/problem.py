@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from ..functionals import AbstractFunctional
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
-    """A functional of parameters, ready to flow.
+    """A functional of parameters, ready to flow; two problems are equal if they are one object.
 
     `start`: the parameters to start from, a pytree of float arrays. `dims`: the names of the axes
     of a variable (named as in `Trajectory.variables`); `coords`: the names along such an axis.
-    `notes`: what was done on the way, in sentences.
+    `notes`: what was done on the way, in sentences. `constrain`: from the parameters, which range
+    over the whole space, to the quantities that the model speaks of, by name; None: they are the
+    same.
     """
 
     functional: AbstractFunctional
@@ -22,3 +25,4 @@ class Problem:
     dims: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     coords: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    constrain: Callable[[Any], dict[str, Any]] | None = None

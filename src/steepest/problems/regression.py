@@ -17,38 +17,9 @@ from jaxtyping import Array, Float, Int
 
 from ..errors import ArgumentError
 from ..functionals import AbstractFunctional, EmpiricalRisk, Energy
+from .generalised_linear import GeneralisedLinear, logistic_loss
 from .problem import Problem
 from .table import Table, read_table
-
-
-@jax.custom_jvp
-def softplus(z: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log(1 + exp(z)), without overflow; its derivative is computed without the logarithm."""
-    return jnp.maximum(z, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
-
-
-@softplus.defjvp
-def _softplus_jvp(primals: Any, tangents: Any) -> Any:
-    (z,), (dz,) = primals, tangents
-    return softplus(z), jax.nn.sigmoid(z) * dz
-
-
-class LogisticPosterior(eqx.Module):
-    """E(theta) = sum_i softplus(-s_i (x_i . w + b)) + |theta|^2 / (2 prior_scale^2).
-
-    This is -log posterior up to a constant, so the posterior is the Gibbs law at temperature 1.
-    s_i = +-1 are the labels, already multiplied into `signed` = s_i x_i (n, d) and `signs` (n,).
-    """
-
-    signed: Float[Array, "n d"]
-    signs: Float[Array, " n"]
-    prior_scale: Float[Array, ""]
-
-    def __call__(self, theta: dict[str, Array]) -> Float[Array, ""]:
-        margin = self.signed @ theta["weights"]
-        if "intercept" in theta:
-            margin = margin + self.signs * theta["intercept"]
-        return jnp.sum(softplus(-margin)) + _penalty(theta, self.prior_scale)
 
 
 class Ridge(eqx.Module):
@@ -80,12 +51,19 @@ def bayesian_logistic_regression(
     _check_scale("prior_scale", prior_scale)
     table = read_table(data, target, target_kind="binary", **reading)
     signs = 2.0 * table.target - 1.0
-    energy = LogisticPosterior(
-        jnp.asarray(table.features * signs[:, None], dtype),
+    energy = GeneralisedLinear(
+        jnp.asarray(design(table, intercept), dtype),
         jnp.asarray(signs, dtype),
-        jnp.asarray(prior_scale, dtype),
+        jnp.full(table.features.shape[1] + intercept, prior_scale, dtype),
+        logistic_loss,
     )
     return _problem(Energy(energy), table, (), intercept, dtype)
+
+
+def design(table: Table, intercept: bool) -> np.ndarray:
+    """The features, after a column of ones for the intercept: the order of flat parameters."""
+    ones = np.ones((len(table.features), int(intercept)))
+    return np.concatenate([ones, table.features], axis=1)
 
 
 def squared_loss(theta: dict[str, Array], row: tuple[Array, Array]) -> Float[Array, ""]:

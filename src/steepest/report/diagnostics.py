@@ -1,15 +1,13 @@
-"""Draws by name, and what ArviZ says of them."""
+"""What ArviZ says of draws."""
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-MOST_COORDINATES = 2_000
 MOST_SUMMARISED = 200
 R_HAT = 1.01
 LABELS = {
@@ -23,36 +21,6 @@ LABELS = {
     "ess_tail": "ESS tail",
     "r_hat": "R-hat",
 }
-
-
-def flatten(
-    variables: Mapping[str, np.ndarray],
-    dims: Mapping[str, Sequence[str]],
-    coords: Mapping[str, Sequence[str]],
-) -> tuple[list[str], np.ndarray]:
-    """Names, and draws with axes (chain, save, coordinate), of variables (chain, save, ...).
-
-    At most 2000 coordinates, the first ones. The largest variable goes by its labels alone.
-    """
-    largest = max(variables, key=lambda variable: variables[variable].size)
-    names: list[str] = []
-    columns = []
-    for variable, value in variables.items():
-        chains, saves, *shape = value.shape
-        room = MOST_COORDINATES - len(names)
-        columns.append(value.reshape(chains, saves, -1)[:, :, :room].astype(float))
-        axes = dims.get(variable, ())
-        for index in itertools.islice(np.ndindex(*shape), room):
-            parts = [
-                str(coords[axes[k]][i]) if k < len(axes) and axes[k] in coords else str(i)
-                for k, i in enumerate(index)
-            ]
-            label = ", ".join(parts)
-            if not label:
-                names.append(variable)
-            else:
-                names.append(label if axes and variable == largest else f"{variable}[{label}]")
-    return names, np.concatenate(columns, axis=2)
 
 
 def summarise(names: Sequence[str], draws: np.ndarray) -> list[dict[str, Any]]:

@@ -1,0 +1,73 @@
+"""The answer of one method: draws, what they cost, and how far they can be from the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..errors import ArgumentError
+from ..ledger import Ledger
+from .certificate import Certificate
+from .target import Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What a method may spend, and the error at which it may stop.
+
+    `gradients`: of the energy over the whole data, at one point each. `tolerance`: nats of free
+    energy.
+    """
+
+    gradients: int = 20_000
+    tolerance: float = 0.01
+
+    def __post_init__(self):
+        if not (isinstance(self.gradients, int) and self.gradients >= 100):
+            raise ArgumentError("budget", self.gradients, "an integer of at least 100 gradients")
+        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
+            raise ArgumentError("tolerance", self.tolerance, "a positive number of nats")
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a method found.
+
+    `draws` (chain, save, d): equally weighted draws for use, in the target's flat coordinates.
+    `certificate`: what is known of their error. `gradients`: what was spent, all phases; `seconds`:
+    by phase ("compile", "tune", "run", ...). `law`: the fitted measure, if the method fits one.
+    `free_energy` and its standard error: E_q[E] - S(q) of the fitted law, -log Z at best; NaN where
+    there is none. `log_evidence`: (lower, upper) bounds on log Z at 95 %. `ledger`: of the flow
+    that was run. `independent`: whether draws are independent (their ESS is their number).
+    """
+
+    method: str
+    target: Target
+    draws: np.ndarray
+    certificate: Certificate
+    gradients: int
+    seconds: dict[str, float]
+    law: Any = None
+    free_energy: tuple[float, float] = (math.nan, math.nan)
+    log_evidence: tuple[float, float] = (math.nan, math.nan)
+    ledger: Ledger | None = None
+    independent: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Of each coordinate, (d,)."""
+        return self.draws.mean(axis=(0, 1), dtype=float)
+
+    @property
+    def sd(self) -> np.ndarray:
+        """Of each coordinate, (d,)."""
+        return self.draws.std(axis=(0, 1), dtype=float)
+
+
+Method = Callable[[Target, Budget, jax.Array], Answer]

@@ -1,0 +1,62 @@
+"""Posteriors that meet the data through one linear predictor: generalised linear models.
+
+E(theta) = sum_i loss(a_i . theta, y_i) + sum_j theta_j^2 / (2 s_j^2) with rows a_i of a design.
+Under a Gaussian q the predictor of every row is a number with law N(a_i . m, a_i . S a_i), so
+expectations under q are one-dimensional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+
+@jax.custom_jvp
+def softplus(z: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log(1 + exp(z)), without overflow; its derivative is computed without the logarithm."""
+    return jnp.maximum(z, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals: Any, tangents: Any) -> Any:
+    (z,), (dz,) = primals, tangents
+    return softplus(z), jax.nn.sigmoid(z) * dz
+
+
+class GeneralisedLinear(eqx.Module):
+    """E(theta) = sum_i loss(eta_i, y_i) + sum_j theta_j^2 / (2 s_j^2), eta = design theta.
+
+    `design` (n, d), in the order in which the parameters are flattened; `response` (n,);
+    `prior_scale` (d,), infinite for a flat prior; `loss`: (eta, y) -> -log p(y | eta), one row.
+    -log posterior up to a constant, so the posterior is the Gibbs law at temperature 1.
+    """
+
+    design: Float[Array, "n d"]
+    response: Float[Array, " n"]
+    prior_scale: Float[Array, " d"]
+    loss: Callable[[Any, Any], Any] = eqx.field(static=True)
+
+    def __call__(self, theta: Any) -> Float[Array, ""]:
+        flat = ravel_pytree(theta)[0]
+        rows = self.loss(self.design @ flat, self.response)
+        return jnp.sum(rows) + self.penalty(flat)
+
+    def penalty(self, flat: Float[Array, " d"]) -> Float[Array, ""]:
+        """-log prior."""
+        return 0.5 * jnp.sum((flat / self.prior_scale) ** 2)
+
+
+def logistic_loss(eta: Any, y: Any) -> Any:
+    """-log p(y | eta) of a coin with log odds eta, y = -1 or 1."""
+    return softplus(-y * eta)
+
+
+def poisson_loss(eta: Any, y: Any) -> Any:
+    """-log p(y | eta) of a count with log rate eta, without the log factorial."""
+    return jnp.exp(eta) - y * eta
