@@ -155,6 +155,15 @@ class Ledger:
         extra = {f"conserved_{name}": column for name, column in self.conserved.items()}
         return {name: plain[name] for name in order} | extra
 
+    def to_xarray(self, attrs: dict[str, str] | None = None) -> Any:
+        """The columns over time as an xarray Dataset."""
+        import xarray
+
+        columns = {name: np.asarray(column) for name, column in self.columns().items()}
+        times = columns.pop("time")
+        variables = {name: (("time",), column) for name, column in columns.items()}
+        return xarray.Dataset(variables, coords={"time": times}, attrs=attrs)
+
     @classmethod
     def assemble(cls, flow: AbstractFlow, scheme: Any, times: Any, rows: dict[str, Any]) -> Ledger:
         """From the recorded rows of a run."""
