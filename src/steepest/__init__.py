@@ -87,6 +87,7 @@ _HOME = {
     "flow": ["Flow"],
     "schemes": [
         "BAOAB",
+        "Backtracking",
         "BirthDeath",
         "Composition",
         "Euler",
@@ -195,6 +196,7 @@ if TYPE_CHECKING:
     from .samplers import stationary as stationary
     from .schemes import BAOAB as BAOAB
     from .schemes import OBABO as OBABO
+    from .schemes import Backtracking as Backtracking
     from .schemes import BirthDeath as BirthDeath
     from .schemes import Composition as Composition
     from .schemes import Euler as Euler
