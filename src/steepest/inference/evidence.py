@@ -26,7 +26,7 @@ from scipy import optimize, special, stats
 
 from ..errors import ArgumentError
 from ..states import Gaussian
-from .bridge import Bridge, Protocol, Sweep, backward, effective_share, forward, log_mean, pilot
+from .bridge import Bridge, Protocol, Sweep, backward, forward, log_mean, pilot
 from .certificate import CONFIDENCE, Statement
 from .reference import Reference, find_reference
 from .stopwatch import Stopwatch
