@@ -72,6 +72,7 @@ _HOME = {
         "HyperbolicEntropy",
         "Norm",
         "PNorm",
+        "Parametric",
         "Potential",
         "Product",
         "Riemannian",
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
     from .geometries import Norm as Norm
     from .geometries import PNorm as PNorm
+    from .geometries import Parametric as Parametric
     from .geometries import Potential as Potential
     from .geometries import Product as Product
     from .geometries import Riemannian as Riemannian

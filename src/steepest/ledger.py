@@ -20,7 +20,7 @@ import numpy as np
 
 from . import tree
 from .flow import AbstractFlow
-from .schemes import Entry, Metropolis, MinimizingMovement
+from .schemes import Backtracking, Entry, Metropolis, MinimizingMovement
 from .states import Density
 from .states.points import average, is_ensemble, points, standard_error
 
@@ -119,7 +119,8 @@ class Ledger:
     `functional`: F; `dissipation_rate`: <dF, K dF>; `dissipated`: its integral, or the heat given
     to the bath; `work`: done by a protocol; `closure`: F(t) - F(0) - work + dissipated, which
     theory wants zero; `*_error`: standard errors over an ensemble (zero for one state);
-    `acceptance`: over the last interval (None without Metropolis); `minimum`: the smallest value of
+    `acceptance`: over the last interval (of proposals, or the share of a step that was taken; else
+    None); `minimum`: the smallest value of
     a density; `conserved`: named columns that must not move.
     """
 
@@ -174,7 +175,7 @@ class Ledger:
             conserved["mass"] = rows["mass"]
         names = {field.name for field in dataclasses.fields(cls)}
         kept = {name: column for name, column in rows.items() if name in names}
-        if not isinstance(scheme, Metropolis):
+        if not isinstance(scheme, (Backtracking, Metropolis)):
             kept["acceptance"] = None
         if not isinstance(scheme, MinimizingMovement):
             kept["violation"] = kept["residual"] = None
