@@ -169,6 +169,7 @@ if TYPE_CHECKING:
     from .geometries import Norm as Norm
     from .geometries import Parametric as Parametric
     from .geometries import PNorm as PNorm
+    from .geometries import Parametric as Parametric
     from .geometries import Potential as Potential
     from .geometries import Product as Product
     from .geometries import Riemannian as Riemannian

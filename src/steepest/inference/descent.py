@@ -36,6 +36,17 @@ class Descent:
         """Whether it stopped because the remaining decrease is small."""
         return self.why == "converged"
 
+    def after(self, earlier: Descent, between: int = 0) -> Descent:
+        """This run as the end of one that began with `earlier`; `between`: gradients since."""
+        return Descent(
+            self.state,
+            self.remaining,
+            earlier.gradients + between + self.gradients,
+            earlier.steps + self.steps,
+            joined([earlier.ledger, self.ledger]),
+            self.why,
+        )
+
 
 def descend(
     flow: Any,
@@ -47,16 +58,17 @@ def descend(
     remaining: float,
     step: float = 1.0,
     most: int = 60,
+    halvings: int = HALVINGS,
 ) -> Descent:
     """Run `flow` by `Backtracking(step)` until the rate is at most 2 `remaining`.
 
     `cost`: gradients for the slope at a new state; `trial`: for the value at one that is refused.
     """
-    scheme = Backtracking(step, 2.0 * remaining, halvings=HALVINGS)
+    scheme = Backtracking(step, 2.0 * remaining, halvings=halvings)
     spent, done, books, why = cost, 0, [], "budget"
     rate = np.inf
     while done < most:
-        steps = min((budget - spent) // (HALVINGS * trial + cost), CHUNK, most - done)
+        steps = min((budget - spent) // (halvings * trial + max(cost, trial)), CHUNK, most - done)
         if steps < 1:
             break
         run = solve(flow, state, scheme=scheme, steps=int(steps))
@@ -64,10 +76,12 @@ def descend(
         books.append(run.ledger)
         rates = np.asarray(run.ledger.dissipation_rate, float)
         shares = np.asarray(run.ledger.acceptance, float)[1:]
+        first = 1.0
         for before, share in zip(rates[:-1], shares, strict=True):
             if before > 2.0 * remaining:
-                refused = HALVINGS + 1 if share == 0 else round(-np.log2(share))
+                refused = halvings + 1 if share == 0 else round(np.log2(first / share))
                 spent += refused * trial + (cost if share > 0 else 0)
+                first = min(2.0 * share, 1.0) if share > 0 else 1.0
         rate = float(rates[-1])
         if rate <= 2.0 * remaining:
             why = "converged"
@@ -81,7 +95,7 @@ def descend(
         books = [solve(flow, state, scheme=scheme, steps=1).ledger]
         rate = float(np.asarray(books[0].dissipation_rate)[0])
         return Descent(state, 0.5 * rate, spent, 0, _rows(books[0], slice(0, 1)), why)
-    return Descent(state, 0.5 * rate, spent, done, _joined(books), why)
+    return Descent(state, 0.5 * rate, spent, done, joined(books), why)
 
 
 def _rows(book: Ledger, window: slice) -> Ledger:
@@ -93,8 +107,8 @@ def _rows(book: Ledger, window: slice) -> Ledger:
     return dataclasses.replace(book, **columns)
 
 
-def _joined(books: list[Ledger]) -> Ledger:
-    """One ledger of runs that go on from one another."""
+def joined(books: list[Ledger]) -> Ledger:
+    """One ledger of runs that go on from one another; F may jump where the quadrature changes."""
     first, columns = books[0], {}
     for field in dataclasses.fields(first):
         if not isinstance(getattr(first, field.name), np.ndarray):

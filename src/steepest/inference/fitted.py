@@ -25,6 +25,8 @@ from .proposal import Proposal, generator
 from .stopwatch import Stopwatch
 
 LEAST_DRAWS = CHUNK
+CERTIFICATE = LEAST_DRAWS + GRADIENT_COST
+"""The fewest gradients that a certificate takes."""
 
 
 def affordable(budget: Budget, spent: int) -> int:
@@ -55,11 +57,10 @@ def weighted_answer(
     by the weighted ones instead of being replaced by them.
     """
     target = frame.target
-    first, second = jax.random.split(key)
     n = affordable(budget, spent)
     enough = Statement.of(
         "budget",
-        spent + GRADIENT_COST + LEAST_DRAWS,
+        spent + CERTIFICATE,
         budget.gradients,
         assumption="",
         why="gradients: those spent on the fit, and the least that a certificate takes",
@@ -67,7 +68,7 @@ def weighted_answer(
     if n < LEAST_DRAWS:
         if draws is None:
             proposal = Proposal.of(law)
-            draws = _unweighted(frame, proposal, generator(second))
+            draws = _unweighted(frame, proposal, generator(key, 1))
         certificate = Certificate((*statements, enough))
         return Answer(
             method,
@@ -81,7 +82,7 @@ def weighted_answer(
             notes=(*notes, "the budget is too small for a certificate"),
         )
     with Stopwatch() as watch:
-        weighted = weigh(frame, law, first, n)
+        weighted = weigh(frame, law, key, n)
         spent += n + GRADIENT_COST
         found = [*statements, enough, gradient_statement(frame, weighted)]
         if len(weighted.proposal.weights) == 1:
@@ -92,11 +93,11 @@ def weighted_answer(
         reliable = all(s.held for s in found if s.name in ("Pareto k", ENOUGH))
         own = draws is not None
         if draws is None:
-            chosen = resample(weighted, second) if reliable else None
+            chosen = resample(weighted, key) if reliable else None
             draws = (
                 chosen[None]
                 if chosen is not None
-                else _unweighted(frame, weighted.proposal, generator(second))
+                else _unweighted(frame, weighted.proposal, generator(key, 1))
             )
         mean = sd = math.nan
         if reliable:

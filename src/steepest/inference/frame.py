@@ -5,16 +5,16 @@ Methods run in y, where one step size suits all directions, and hand back laws a
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from ..states import Gaussian, GaussianMixture
-from ..states.factors import LowRank, dot, triangular_root
+from ..states.factors import dot
 from .target import Target
 
 
@@ -55,14 +55,17 @@ class Frame(eqx.Module):
             parts = [self.law(law.component(i)) for i in range(law.count)]
             means, scales = (jnp.stack([getattr(p, k) for p in parts]) for k in ("mean", "scale"))
             return GaussianMixture(law.log_weights, means, scales)
-        mean, scale = self.place(law.mean), law.scale
-        if self.root.ndim == 2:
-            return Gaussian(mean, triangular_root(dot(self.root, law.lower)))
-        if isinstance(scale, LowRank):
-            return Gaussian(
-                mean, LowRank(self.root[:, None] * scale.factor, self.root * scale.diagonal)
-            )
-        return Gaussian(mean, self.root * scale if scale.ndim == 1 else self.root[:, None] * scale)
+        root, centre = (np.asarray(v, float) for v in (self.root, self.centre))
+        scale: Any = jax.tree.map(lambda v: np.asarray(v, float), law.scale)
+        if root.ndim == 2:
+            # The product of two lower-triangular factors is one.
+            mean, scale = centre + root @ np.asarray(law.mean, float), root @ np.asarray(law.lower)
+        else:
+            mean = centre + root * np.asarray(law.mean, float)
+            rows = lambda v: v * (root if v.ndim == 1 else root[:, None])  # noqa: E731
+            scale = jax.tree.map(rows, scale)
+        as_own = lambda v: jnp.asarray(v, self.centre.dtype)  # noqa: E731
+        return Gaussian(as_own(mean), jax.tree.map(as_own, scale))
 
     @classmethod
     def from_precision(cls, target: Target, centre: Any, precision: Any) -> Frame:
@@ -100,7 +103,3 @@ class _Pulled(eqx.Module):
         )
         return value, dot(self.root.T, slope), dot(dot(self.root.T, bend), self.root)
 
-
-def log_two_pi(d: int) -> float:
-    """d/2 log(2 pi)."""
-    return 0.5 * d * math.log(2.0 * math.pi)

@@ -88,8 +88,8 @@ class Weighted:
 def weigh(frame: Frame, law: Any, key: jax.Array, n: int) -> Weighted:
     """n draws for a law of the frame's coordinates, n gradients. `n`: a multiple of `CHUNK`."""
     proposal = Proposal.of(law)
-    y, component = proposal.draw(generator(key), n)
-    y = np.asarray(y, frame.centre.dtype).astype(float)  # as E sees them
+    y, component = proposal.draw(generator(key, 0), n)
+    y = np.asarray(y, np.dtype(frame.centre.dtype)).astype(float)  # as E sees them
     values, slopes = [], []
     for block in np.split(y, range(CHUNK, n, CHUNK)):
         value, slope = _at(frame, jnp.asarray(block, frame.centre.dtype))
@@ -181,7 +181,7 @@ def resample(weighted: Weighted, key: jax.Array) -> np.ndarray:
 
     Systematic: a draw of weight w comes m w times, to within one.
     """
-    rng = generator(key)
+    rng = generator(key, 1)
     order = rng.permutation(weighted.count)
     m = max(2, int(weighted.effective))
     edges = np.cumsum(weighted.weights[order])

@@ -24,8 +24,8 @@ from ..states import Gaussian
 from .answer import Answer, Budget
 from .certificate import Statement, uncertified
 from .descent import descend
-from .fitted import weighted_answer
 from .frame import Frame
+from .fitted import weighted_answer
 from .stopwatch import Stopwatch
 from .target import Target
 
@@ -49,9 +49,9 @@ class Curvature(eqx.Module):
 
 
 def absolute(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """|matrix|, with a floor at 1e4 rounding errors in the units that make its diagonal one."""
+    """|matrix|, with a floor at its rounding errors in the units that make its diagonal one."""
     diagonal = jnp.abs(jnp.diagonal(matrix))
-    floor = 1e4 * jnp.finfo(matrix.dtype).eps
+    floor = 4.0 * matrix.shape[0] * jnp.finfo(matrix.dtype).eps
     size = jnp.sqrt(jnp.maximum(diagonal, floor * jnp.max(diagonal)) + jnp.finfo(matrix.dtype).tiny)
     values, vectors = jnp.linalg.eigh(matrix / jnp.outer(size, size))
     values = jnp.maximum(jnp.abs(values), floor * jnp.maximum(jnp.max(jnp.abs(values)), 1.0))
@@ -162,7 +162,7 @@ def laplace(target: Target, budget: Budget, key: jax.Array) -> Answer:
     with Stopwatch() as watch:
         mode = find_mode(target, budget.gradients, 1e-2 * budget.tolerance)
     d, dtype = target.dimension, target.start.dtype
-    law = Gaussian(jnp.zeros(d, dtype), jnp.eye(d, dtype=dtype))
+    law = Gaussian(jnp.asarray(np.zeros(d), dtype), jnp.asarray(np.eye(d), dtype))
     return weighted_answer(
         "laplace",
         mode.frame,

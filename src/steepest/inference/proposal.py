@@ -20,9 +20,9 @@ from ..states import GaussianMixture
 SHARE, DEGREES, WIDEN = 0.2, 5.0, 1.25
 
 
-def generator(key: jax.Array) -> np.random.Generator:
-    """A numpy generator that depends on the key alone."""
-    return np.random.default_rng(np.asarray(jax.random.bits(key, (4,))).tolist())
+def generator(key: jax.Array, stream: int) -> np.random.Generator:
+    """A numpy generator that depends on the key and the number of the stream alone."""
+    return np.random.default_rng([*np.asarray(jax.random.key_data(key)).tolist(), stream])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,9 @@ own where it has them, and by quasi-Monte-Carlo otherwise.
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,15 +29,17 @@ from ..states import Cubature, Gaussian, LowRank, QuasiMonteCarlo
 from ..states.quadrature import Rule
 from .answer import Answer, Budget
 from .certificate import Statement
+from .checks import decrement
 from .descent import Descent, descend
-from .fitted import weighted_answer
+from .fitted import CERTIFICATE, weighted_answer
 from .frame import Frame
+from .importance import CHUNK, weigh
 from .laplace import Mode, find_mode
 from .stopwatch import Stopwatch
 from .target import Target
 
 STRUCTURED_NODES = 20
-FIT_SHARE, TYPICAL_STEPS = 0.4, 12
+FIT_SHARE, TYPICAL_STEPS, FINE_STEPS, MOST_NODES = 0.4, 12, 4, 2048
 RANK = 5
 
 
@@ -75,7 +80,7 @@ def _answer(
         mode = find_mode(target, int(0.3 * budget.gradients), 0.1 * budget.tolerance)
         frame, law = start(mode, family)
     with Stopwatch() as watch:
-        run = fit(frame, law, geometry, budget, mode.gradients)
+        run = fit(frame, law, geometry, budget, mode.gradients, jax.random.fold_in(key, 1))
     seconds = {
         "compile": tuning.compile + watch.compile,
         "tune": tuning.run,
@@ -99,18 +104,19 @@ def start(mode: Mode, family: str) -> tuple[Frame, Gaussian]:
     """The frame and the law in it that a fit of a family ("full", ...) begins with."""
     frame = mode.frame
     d, dtype = frame.dimension, frame.centre.dtype
+    zero = jnp.asarray(np.zeros(d), dtype)
     if family == "full":
-        return frame, Gaussian(jnp.zeros(d, dtype), jnp.eye(d, dtype=dtype))
+        return frame, Gaussian(zero, jnp.asarray(np.eye(d), dtype))
     root = np.asarray(frame.root, float)
     covariance = root @ root.T
     # Conditional deviations: those of the best Gaussian without correlations.
     scales = 1.0 / np.sqrt(np.diagonal(np.linalg.inv(covariance)))
     frame = Frame.of_scales(frame.target, frame.centre, scales)
     if family == "diagonal":
-        return frame, Gaussian(jnp.zeros(d, dtype), jnp.ones(d, dtype))
+        return frame, Gaussian(zero, jnp.asarray(np.ones(d), dtype))
     factor, diagonal = principal_factors(covariance / np.outer(scales, scales), min(RANK, d - 1))
     low_rank = LowRank(jnp.asarray(factor, dtype), jnp.asarray(diagonal, dtype))
-    return frame, Gaussian(jnp.zeros(d, dtype), low_rank)
+    return frame, Gaussian(zero, low_rank)
 
 
 def principal_factors(
@@ -133,33 +139,51 @@ def principal_factors(
 
 
 def fit(
-    frame: Frame, law: Gaussian, geometry: AbstractGeometry, budget: Budget, spent: int
+    frame: Frame,
+    law: Gaussian,
+    geometry: AbstractGeometry,
+    budget: Budget,
+    spent: int,
+    key: jax.Array,
 ) -> Descent:
-    """The flow of the free energy from `law`, until a tenth of the tolerance is left to gain."""
-    share = max(int(FIT_SHARE * budget.gradients), 0)
-    if frame.expect_gaussian is not None:
-        nodes = STRUCTURED_NODES
-    else:
-        rule = affordable_rule(law.factor.latent, share)
-        law = Gaussian(law.mean, law.scale, rule)
-        nodes = len(rule.nodes(law.factor.latent)[1])
-    return descend(
-        Flow(FreeEnergy(frame), geometry),
-        law,
-        cost=nodes,
-        trial=nodes,
-        budget=min(share, budget.gradients - spent),
-        remaining=0.1 * budget.tolerance,
-    )
+    """The flow of the free energy from `law`, until a tenth of the tolerance is left to gain.
 
-
-def affordable_rule(latent: int, gradients: int) -> Rule:
-    """Quasi-Monte-Carlo with as many nodes as a typical fit can pay for, at most 1024.
-
-    Where that is fewer than four a dimension, the cubature with two a dimension.
+    Without structure first by a rule of few nodes; if draws then show that more than half of the
+    tolerance could be gained, by one of many.
     """
-    count = 2 ** int(np.log2(max(gradients / TYPICAL_STEPS, 1.0)))
-    return QuasiMonteCarlo(min(count, 1024)) if count >= 4 * latent else Cubature(3)
+    flow = Flow(FreeEnergy(frame), geometry)
+    room = min(int(FIT_SHARE * budget.gradients), budget.gradients - spent - CERTIFICATE)
+    if frame.expect_gaussian is not None:
+        n = STRUCTURED_NODES
+        return descend(flow, law, cost=n, trial=n, budget=room, remaining=0.1 * budget.tolerance)
+    latent = law.factor.latent
+    few = max(64, 2 ** math.ceil(math.log2(4 * latent)))
+    rule: Rule = QuasiMonteCarlo(few)
+    if room < TYPICAL_STEPS * few:
+        few, rule = 2 * latent, Cubature(3)
+    law = Gaussian(law.mean, law.scale, rule)
+    coarse = descend(
+        flow, law, cost=few, trial=few, budget=room, remaining=0.25 * budget.tolerance
+    )
+    room -= coarse.gradients + CHUNK
+    many = 2 ** int(math.log2(max(room / FINE_STEPS, 1.0)))
+    many = min(many, MOST_NODES)
+    if many <= 2 * few:
+        return coarse
+    value, error = decrement(weigh(frame, coarse.state, key, CHUNK), jnp.ndim(law.scale) == 1)
+    if value + 1.645 * error <= 0.5 * budget.tolerance and coarse.converged:
+        return dataclasses.replace(coarse, gradients=coarse.gradients + CHUNK)
+    law = Gaussian(coarse.state.mean, coarse.state.scale, QuasiMonteCarlo(many))
+    fine = descend(
+        flow,
+        law,
+        cost=many,
+        trial=many,
+        budget=room,
+        remaining=0.1 * budget.tolerance,
+        halvings=2,
+    )
+    return fine.after(coarse, CHUNK)
 
 
 def descent_statement(run: Descent, tolerance: float) -> Statement:

@@ -30,7 +30,7 @@ class Backtracking(AbstractScheme):
     exact where V is quadratic; under Wasserstein() on a `Gaussian` forward-backward. A state whose
     rate <dF, K dF> is at most `tolerance` stays where it is, and so does one from which `halvings`
     halvings do not lower F. The ledger's `acceptance` is the share of `step` that was taken, zero
-    where nothing moved. Raises ArgumentError for noise, sums of flows and particles.
+    where nothing moved. The first length tried is twice the last one taken. Raises ArgumentError for noise, sums of flows and particles.
     """
 
     step: float
@@ -45,10 +45,10 @@ class Backtracking(AbstractScheme):
     def init(self, flow, state, time, randomness):
         part = flow.parts[0]
         value, covector = jax.value_and_grad(part.functional.at(time))(state)
-        return value, covector, flow.velocity_along(state, covector, time)
+        return value, covector, flow.velocity_along(state, covector, time), jnp.ones_like(value)
 
     def advance(self, flow, state, memory, time, step, randomness):
-        value, covector, velocity = memory
+        value, covector, velocity, first = memory
         part = flow.parts[0]
         functional = part.functional.at(time)
         rate = -tree.dot(covector, velocity)
@@ -60,7 +60,7 @@ class Backtracking(AbstractScheme):
 
         def halve(carry: Any) -> Any:
             count, _, *found = carry
-            share = 0.5 ** count.astype(value.dtype)
+            share = first * 0.5 ** count.astype(value.dtype)
             length = jnp.asarray(step, value.dtype) * share
             new, promised = explicit(part, state, covector, velocity, time, length, step)
             trial, slope = jax.value_and_grad(functional)(new)
@@ -76,7 +76,8 @@ class Backtracking(AbstractScheme):
         velocity = flow.velocity_along(state, covector, time)
         after = -tree.dot(covector, velocity)
         dissipated = 0.5 * taken * step * (rate + after)
-        return state, (value, covector, velocity), Entry(dissipated, accepted=taken)
+        first = jnp.where(taken > 0, jnp.minimum(2.0 * taken, 1.0), 1.0)
+        return state, (value, covector, velocity, first), Entry(dissipated, accepted=taken)
 
     def check(self, flow, state):
         if flow.noisy or len(flow.parts) != 1:
