@@ -98,10 +98,7 @@ class Bridge:
 
     def start(self, key: Any, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(x, V, E) of islands x (chains length) draws of the reference."""
-        blocks = [
-            np.asarray(self.reference.law.sample(k, self.count))
-            for k in jax.random.split(key, length)
-        ]
+        blocks = [self.reference.sample(k, self.count) for k in jax.random.split(key, length)]
         return self._gathered(blocks)
 
     def move(

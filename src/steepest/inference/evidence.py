@@ -27,7 +27,7 @@ from scipy import optimize, special, stats
 from ..errors import ArgumentError
 from ..states import Gaussian
 from .bridge import Bridge, Protocol, Sweep, backward, effective_share, forward, log_mean, pilot
-from .certificate import CONFIDENCE, Statement
+from .certificate import Statement
 from .reference import Reference, find_reference
 from .stopwatch import Stopwatch
 from .target import Target
@@ -35,6 +35,10 @@ from .target import Target
 ISLANDS = 8
 PILOT = 0.35
 SEARCH = 0.1
+
+CONFIDENCE = 0.99
+"""Of a bracket: more than the 95 % of a certificate, as Student's t takes logarithms to be normal,
+and they are skewed where estimates are poor."""
 
 DRAWN = "the way down starts from draws of the target (those of the way up are, in the limit)"
 REACHED = "every mode that carries mass is reached from the reference"

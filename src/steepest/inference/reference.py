@@ -25,6 +25,9 @@ from .target import Target
 STREWN = (3.0, 6.0, 12.0)
 """Distances, in standard deviations of the first mode, at which further descents start."""
 
+DESCENTS = 8
+"""From each of these distances, as far as the gradients last."""
+
 MOST_MODES = 6
 SEPARATION = 4.0
 """Two minima are one mode if this close in squared standard deviations, plus what L-BFGS leaves."""
@@ -40,6 +43,10 @@ class Reference:
     law: Any
     gradients: int
     notes: tuple[str, ...] = ()
+
+    def sample(self, key: Any, n: int) -> np.ndarray:
+        """n draws, (n, d)."""
+        return np.asarray(_sample(self.law, key, n))
 
     @property
     def covariance(self) -> np.ndarray:
@@ -67,22 +74,24 @@ def find_reference(target: Target, seed: int, gradients: int) -> Reference:
     first = search.descend(np.asarray(target.start, float))
     modes = [(first[0], *search.curvature(first[0]), first[1])]
     notes = () if first[2] else ("the descent from the start did not converge",)
-    for distance in STREWN:
-        for _ in range(3):
-            if search.left < 20:
-                break
-            # As long as a draw of the mode's own Gaussian is; in one dimension, to both sides.
-            start = modes[0][0] + distance * modes[0][1] @ random.standard_normal(d)
-            x, value, converged = search.descend(start)
-            if not converged or any(_near(x, mode) for mode in modes):
-                continue
-            # A minimum so far up has no mass: that of a Gaussian with the same curvature is its E.
-            if value - min(mode[3] for mode in modes) > 20.0 + d or len(modes) == MOST_MODES:
-                continue
-            if search.left < d:
-                break
+    for i in range(DESCENTS * len(STREWN)):
+        if search.left < 20 + d or len(modes) == MOST_MODES:
+            break
+        distance = STREWN[i % len(STREWN)]
+        # As long as a draw of the mode's own Gaussian is; in one dimension, to both sides.
+        start = modes[0][0] + distance * modes[0][1] @ random.standard_normal(d)
+        try:
+            x, value, converged = search.descend(start, modes)
+        except _KnownMode:
+            continue
+        # A minimum so far up has no mass: that of a Gaussian with the same curvature is its E.
+        if converged and value - min(mode[3] for mode in modes) < 20.0 + d:
             modes.append((x, *search.curvature(x), value))
     return Reference(_mixture(modes, target), search.spent, notes)
+
+
+class _KnownMode(Exception):  # noqa: N818
+    """A descent came close to a mode that is known: nothing more is to be learnt from it."""
 
 
 class _Search:
@@ -95,11 +104,13 @@ class _Search:
     def left(self) -> int:
         return self.most - self.spent
 
-    def descend(self, start: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        """(point, E, whether it is a minimum)."""
+    def descend(self, start: np.ndarray, known: Any = ()) -> tuple[np.ndarray, float, bool]:
+        """(point, E, whether it is a minimum); raises _KnownMode on the way to one of `known`."""
         dtype = self.target.start.dtype
 
         def fn(x: np.ndarray) -> tuple[float, np.ndarray]:
+            if any(_near(x, mode) for mode in known):
+                raise _KnownMode
             self.spent += 1
             value, slope = _value_and_slope(self.target, jnp.asarray(x, dtype))
             value, slope = float(value), np.asarray(slope, float)
@@ -159,6 +170,11 @@ def _value_and_slope(target: Target, x: Float[Array, " d"]) -> tuple[Any, Any]:
 @eqx.filter_jit
 def _hessian(target: Target, x: Float[Array, " d"]) -> Any:
     return jax.hessian(target)(x)
+
+
+@eqx.filter_jit
+def _sample(law: Any, key: Any, n: int) -> Any:
+    return law.sample(key, n)
 
 
 @eqx.filter_jit
