@@ -134,11 +134,22 @@ class Bridge:
         energy = order(energy)
         return order(np.asarray(blocks, float)), energy + order(log_reference), energy
 
-    def resample(self, logs: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Indices (G, chains), within each island by its log weights (G, n)."""
-        weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    def resample(
+        self, x: np.ndarray, gap: np.ndarray, width: float, random: np.random.Generator
+    ) -> np.ndarray:
+        """Indices (G, chains) of ancestors, drawn within each island by weights exp(-width V).
+
+        Systematically, in the order of the reference's components and of V: so every component gets
+        its share of ancestors up to one.
+        """
+        weights = np.exp(-width * (gap - gap.min(axis=1, keepdims=True)) if width > 0 else
+                         -width * (gap - gap.max(axis=1, keepdims=True)))
+        labels = self.reference.label(x.reshape(-1, x.shape[-1])).reshape(gap.shape)
+        order = np.lexsort((gap, labels), axis=1)
         place = random.uniform(size=self.islands)
-        return np.asarray(_systematic(jnp.asarray(weights), self.chains, jnp.asarray(place)))
+        ranked = np.take_along_axis(weights, order, axis=1)
+        found = np.asarray(_systematic(jnp.asarray(ranked), self.chains, jnp.asarray(place)))
+        return np.take_along_axis(order, found, axis=1)
 
 
 def pilot(bridge: Bridge, key: Any, most: int) -> Protocol | None:
@@ -156,12 +167,13 @@ def pilot(bridge: Bridge, key: Any, most: int) -> Protocol | None:
         if bridge.gradients + length * bridge.count > limit:
             return None
         share = _next_share(gap, shares[-1])
-        logs = -(share - shares[-1]) * gap
+        width = share - shares[-1]
+        logs = -width * gap
         covariance = _covariance(bridge.reference, x, logs, covariance)
         shares.append(share)
         bases.append(np.linalg.cholesky(covariance))
         steps.append(step)
-        index = bridge.resample(logs, random)
+        index = bridge.resample(x, gap, width, random)
         now = np.take_along_axis(x, index[..., None], axis=1)
         kept = []
         for i, count in enumerate(TUNINGS):
@@ -189,10 +201,11 @@ def forward(bridge: Bridge, protocol: Protocol, length: int, final: int, key: An
     own = np.broadcast_to(np.arange(gap.shape[1]), gap.shape)
     ratios, gaps, rates, effective, ledgers = [], [gap], [], [], []
     for level in range(1, protocol.last + 1):
-        logs = -(protocol.shares[level] - protocol.shares[level - 1]) * gap
+        width = protocol.shares[level] - protocol.shares[level - 1]
+        logs = -width * gap
         ratios.append(log_mean(logs))
         effective.append(effective_share(logs).min())
-        index = bridge.resample(logs, random)
+        index = bridge.resample(x, gap, width, random)
         long = final if level == protocol.last else length
         ancestors = np.take_along_axis(x, index[..., None], axis=1)
         (x, gap, energy), _, run = bridge.move(
@@ -230,12 +243,13 @@ def backward(
     ratios, rates, effective = [], [], []
     gaps: list[np.ndarray | None] = [gap]
     for level in range(protocol.last - 1, -1, -1):
-        logs = (protocol.shares[level + 1] - protocol.shares[level]) * gap
+        width = protocol.shares[level] - protocol.shares[level + 1]
+        logs = -width * gap
         ratios.append(-log_mean(logs))
         effective.append(effective_share(logs).min())
         if level == 0:
             break
-        index = bridge.resample(logs, random)
+        index = bridge.resample(x, gap, width, random)
         ancestors = np.take_along_axis(x, index[..., None], axis=1)
         (x, gap, energy), _, run = bridge.move(
             protocol, level, ancestors, length, jax.random.fold_in(key, 1 + level)

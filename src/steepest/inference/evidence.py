@@ -32,9 +32,12 @@ from .reference import Reference, find_reference
 from .stopwatch import Stopwatch
 from .target import Target
 
-ISLANDS = 8
 PILOT = 0.35
 SEARCH = 0.1
+"""Shares of the budget, at most, of the pilot and of the search for modes."""
+
+CHAINS = 1.2
+"""In all, in units of sqrt(budget): many ancestors and long chains are worth about the same."""
 
 CONFIDENCE = 0.99
 """Of a bracket: more than the 95 % of a certificate, as Student's t takes logarithms to be normal,
@@ -101,7 +104,7 @@ def log_evidence(
     reference: Any = None,
     draws: Any = None,
     key: Any = None,
-    islands: int = ISLANDS,
+    islands: int = 16,
 ) -> Evidence:
     """log of the integral of exp(-E), from below and from above.
 
@@ -129,7 +132,7 @@ def anneal(
     key: Any,
     reference: Any = None,
     draws: Any = None,
-    islands: int = ISLANDS,
+    islands: int = 16,
     final: float = 1.0,
 ) -> Annealed | None:
     """Reference, pilot, both sweeps; None where the budget is too small.
@@ -139,7 +142,7 @@ def anneal(
     keys = jax.random.split(key, 4)
     with Stopwatch() as tune:
         found = _reference(target, keys[0], budget, reference)
-        chains = max(2, round(math.sqrt(budget / 100 * 8) / islands * math.sqrt(8)))
+        chains = max(2, round(CHAINS * math.sqrt(budget) / islands))
         bridge = Bridge(target, found, islands, chains, found.gradients)
         protocol = pilot(bridge, keys[1], int(PILOT * budget))
         if protocol is None:

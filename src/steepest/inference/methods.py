@@ -12,7 +12,9 @@ import importlib
 from ..errors import ArgumentError
 from .answer import Method
 
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "annealing": "annealing:annealing",
+}
 
 DEFAULT: tuple[str, ...] = ()
 
