@@ -25,8 +25,8 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from ..errors import ArgumentError
-from ..states import Gaussian
-from .bridge import Bridge, Protocol, Sweep, backward, effective_share, forward, log_mean, pilot
+from ..states import Gaussian, GaussianMixture
+from .bridge import Bridge, Protocol, Sweep, backward, forward, log_mean, pilot
 from .certificate import Statement
 from .reference import Reference, find_reference
 from .stopwatch import Stopwatch
@@ -301,7 +301,7 @@ def _reference(target: Target, key: Any, budget: int, given: Any) -> Reference:
     if given is None:
         seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
         return find_reference(target, seed, int(SEARCH * budget))
-    if not (hasattr(given, "log_prob") and hasattr(given, "sample")):
+    if not isinstance(given, Gaussian | GaussianMixture):
         raise ArgumentError("reference", type(given).__name__, "a Gaussian or a GaussianMixture")
     d = given.mean.shape[-1] if isinstance(given, Gaussian) else given.means.shape[-1]
     if d != target.dimension:
@@ -320,7 +320,6 @@ def _given(bridge: Bridge, draws: Any) -> tuple[np.ndarray, np.ndarray]:
     if blocks < 1:
         raise ArgumentError("draws", f"{len(flat)} draws", f"at least {bridge.count}")
     # An island takes neighbours, so that what is correlated stays together.
-    shared = flat[: blocks * bridge.count].reshape(bridge.islands, bridge.chains, blocks, d)
-    parts = [shared[:, :, i].reshape(bridge.count, d) for i in range(blocks)]
-    x, gap, _ = bridge._gathered(parts)
+    shared = flat[: blocks * bridge.count].reshape(bridge.islands, -1, d)
+    x, gap, _ = bridge.valued(shared)
     return x, gap

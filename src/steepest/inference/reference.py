@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy import optimize
+from scipy import linalg, optimize
 
 from ..states import Gaussian, GaussianMixture
 from .target import Target
@@ -44,26 +44,59 @@ class Reference:
     gradients: int
     notes: tuple[str, ...] = ()
 
-    def sample(self, key: Any, n: int) -> np.ndarray:
-        """n draws, (n, d)."""
-        return np.asarray(_sample(self.law, key, n))
+    @property
+    def components(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(weights (k,), means (k, d), Cholesky factors (k, d, d))."""
+        if isinstance(self.law, Gaussian):
+            lower = np.asarray(self.law.lower, float)
+            return np.ones(1), np.asarray(self.law.mean, float)[None], lower[None]
+        logs = np.asarray(self.law.log_weights, float)
+        weights = np.exp(logs - logs.max())
+        scales = np.asarray(self.law.scales, float)
+        if scales.ndim == 2:
+            scales = np.stack([np.diag(s) for s in scales])
+        return weights / weights.sum(), np.asarray(self.law.means, float), scales
+
+    def sample(self, random: np.random.Generator, groups: int, n: int) -> np.ndarray:
+        """n draws for each group, (groups, n, d); a component is drawn floor or ceil of n w times.
+
+        Groups are independent.
+        """
+        weights, means, factors = self.components
+        label = systematic(np.broadcast_to(weights, (groups, len(weights))), n, random)
+        white = random.standard_normal((groups, n, means.shape[1]))
+        return means[label] + np.einsum("gnij,gnj->gni", factors[label], white)
 
     @property
     def covariance(self) -> np.ndarray:
         """Within a component, averaged over components, (d, d): the scale of local moves."""
-        if isinstance(self.law, Gaussian):
-            return np.asarray(self.law.covariance, float)
-        weights = np.exp(np.asarray(self.law.log_weights, float))
-        scales = np.asarray(self.law.scales, float)
-        if scales.ndim == 2:
-            scales = np.stack([np.diag(s) for s in scales])
-        return np.einsum("k,kij,klj->il", weights / weights.sum(), scales, scales)
+        weights, _, factors = self.components
+        return np.einsum("k,kij,klj->il", weights, factors, factors)
 
     def label(self, x: np.ndarray) -> np.ndarray:
         """The component to which each point of (n, d) belongs most, (n,)."""
-        if isinstance(self.law, Gaussian):
+        weights, means, factors = self.components
+        if len(weights) == 1:
             return np.zeros(len(x), int)
-        return np.asarray(_responsible(self.law, jnp.asarray(x, self.law.means.dtype)))
+        logs = [
+            math.log(w)
+            - np.sum(np.log(np.diag(f)))
+            - 0.5 * np.sum(linalg.solve_triangular(f, (x - m).T, lower=True) ** 2, axis=0)
+            for w, m, f in zip(weights, means, factors, strict=True)
+        ]
+        return np.argmax(logs, axis=0)
+
+
+def systematic(weights: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """Indices (g, count) for weights (g, n): number k is at the quantile (k + u)/count, u uniform.
+
+    Index i occurs floor or ceil of count w_i times. Kitagawa, J. Comput. Graph. Stat. 5 (1996) 1.
+    """
+    levels = np.cumsum(weights, axis=1)
+    place = (np.arange(count) + random.uniform(size=(len(weights), 1))) / count
+    asked = place * levels[:, -1:]
+    rows = [np.searchsorted(a, b, side="right") for a, b in zip(levels, asked, strict=True)]
+    return np.minimum(np.array(rows), weights.shape[1] - 1)
 
 
 def find_reference(target: Target, seed: int, gradients: int) -> Reference:
@@ -90,7 +123,7 @@ def find_reference(target: Target, seed: int, gradients: int) -> Reference:
     return Reference(_mixture(modes, target), search.spent, notes)
 
 
-class _KnownMode(Exception):  # noqa: N818
+class _KnownMode(Exception):
     """A descent came close to a mode that is known: nothing more is to be learnt from it."""
 
 
@@ -170,14 +203,3 @@ def _value_and_slope(target: Target, x: Float[Array, " d"]) -> tuple[Any, Any]:
 @eqx.filter_jit
 def _hessian(target: Target, x: Float[Array, " d"]) -> Any:
     return jax.hessian(target)(x)
-
-
-@eqx.filter_jit
-def _sample(law: Any, key: Any, n: int) -> Any:
-    return law.sample(key, n)
-
-
-@eqx.filter_jit
-def _responsible(law: GaussianMixture, x: Float[Array, "n d"]) -> Any:
-    parts = jax.vmap(lambda m, s: Gaussian(m, s).log_prob(x))(law.means, law.scales)
-    return jnp.argmax(parts + law.log_weights[:, None], axis=0)
