@@ -193,3 +193,4 @@ def test_bounds_of_sampling_error_hold_together():
     assert np.median(bounds) < 2 * np.quantile(errors, 0.95)
     still = np.zeros((4, 100, 1))
     assert sampling_error(still).mean == np.inf
+    assert sampling_error(np.ones((1, 1, 2))).sd == np.inf
