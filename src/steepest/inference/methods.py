@@ -12,7 +12,10 @@ import importlib
 from ..errors import ArgumentError
 from .answer import Method
 
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "hmc": "chains:hmc",
+    "langevin": "chains:langevin",
+}
 
 DEFAULT: tuple[str, ...] = ()
 
