@@ -30,8 +30,12 @@ LEAST_SAVES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Hybrid:
-    """Hamiltonian moves: a fresh momentum, leapfrogs for about `length`, accept or turn back."""
+    """Hamiltonian moves: a fresh momentum, leapfrogs for about `length`, accept or turn back.
 
+    `most`: leapfrogs in one move.
+    """
+
+    most: float
     target: float = 0.8
     exponent: float = 2.0
     steps: int = 4
@@ -39,12 +43,16 @@ class Hybrid:
 
     def scheme(self, step: float, length: float) -> Metropolis:
         """step: of one leapfrog."""
-        leaps = min(max(length / step, 1.0), 512.0)
+        leaps = min(max(length / step, 1.0), self.most)
         return Metropolis(OBABO(step * leaps), leaps=leaps)
 
     def friction(self, step: float, length: float) -> float:
-        """So much that nothing of the momentum is left after one bath: exp(-20)."""
-        return 40.0 / max(step, min(length, 512.0 * step))
+        """So much that nothing of the momentum is left after a move: exp(-40).
+
+        Where a move is shorter than the length, the momentum is kept for about that length.
+        """
+        short = length > self.most * step
+        return 2.0 / length if short else 40.0 / max(step, length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +81,9 @@ def hmc(target: Target, budget: Budget, key: jax.Array) -> Answer:
     Sources: Duane, Kennedy, Pendleton and Roweth, Phys. Lett. B 195 (1987) 216; Hoffman and
     Sountsov, AISTATS 2022 (tuning by many chains).
     """
-    return _adjusted("hmc", Hybrid(), target, budget, key, kinetic=True)
+    # At least 50 moves of every chain, in half of the budget.
+    most = max(2.0, 0.5 * budget.gradients / (50.0 * _chains(budget)))
+    return _adjusted("hmc", Hybrid(most), target, budget, key, kinetic=True)
 
 
 def langevin(target: Target, budget: Budget, key: jax.Array) -> Answer:
@@ -88,7 +98,7 @@ def _adjusted(
     name: str, move: Any, target: Target, budget: Budget, key: jax.Array, *, kinetic: bool
 ) -> Answer:
     account = Account(budget.gradients)
-    chains = CHAINS if budget.gradients >= 100 * CHAINS else FEW_CHAINS
+    chains = _chains(budget)
     first, second, third = jax.random.split(key, 3)
     with Stopwatch() as watch:
         start = begin(target, chains, first, account)
@@ -115,7 +125,8 @@ def _adjusted(
     account.book("certify", watch)
     leaps = getattr(move.scheme(tuned.step, tuned.length), "leaps", 1)
     notes = (
-        f"{chains} chains from {'Laplace' if start.laplace else 'a spread about the start'}; "
+        f"{chains} chains from "
+        f"{f'{start.modes} modes by Laplace' if start.laplace else 'about the start'}; "
         f"warm-up of {tuned.rounds} rounds, coordinates reshaped {tuned.reshaped} times, "
         f"{tuned.restarted} chains restarted; "
         f"step {tuned.step:.3g}, {leaps:.3g} leaps",
@@ -130,6 +141,10 @@ def _adjusted(
         ledger=run.ledger,
         notes=notes,
     )
+
+
+def _chains(budget: Budget) -> int:
+    return CHAINS if budget.gradients >= 100 * CHAINS else FEW_CHAINS
 
 
 def sample(ensemble: Ensemble, move: Any, tuned: Tuned) -> tuple[Any, int]:

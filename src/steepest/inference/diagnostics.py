@@ -29,6 +29,10 @@ from .sampling_error import SamplingError
 ALARM = 0.002
 """The probability with which one statement fails on a right run."""
 EFFECTIVE = 400.0
+UNEXPLAINED = 0.05
+"""The share of the variance that may lie between chains beyond what their length explains: in the
+mean over m chains an error of sqrt(0.05 / m) sd, which the standard errors contain."""
+DIVERGENT = 1e-3
 ENERGY_SHARE = 0.3
 MOST_POINTS = 1024
 
@@ -69,7 +73,7 @@ def agreement(z: np.ndarray, spread: SamplingError) -> Statement:
     effective = np.minimum(within(z), within(folded)) * n
     null = lambda p: np.sqrt(1 - 1 / n + stats.chi2.ppf(p, freedom) / freedom / effective)  # noqa: E731
     # Bulk and tail of d coordinates.
-    limits = np.maximum(1.01, null(1.0 - ALARM / (2 * d)))
+    limits = np.sqrt(null(1.0 - ALARM / (2 * d)) ** 2 + UNEXPLAINED)
     excess = spread.r_hat - limits
     worst = int(np.argmax(np.where(np.isnan(excess), np.inf, excess)))
     statement = Statement.of(
@@ -170,7 +174,7 @@ def moves(ledger: Any, z: np.ndarray, every: int) -> list[Statement]:
         Statement.of(
             "divergent",
             diverged,
-            1e-4,
+            DIVERGENT,
             assumption="none",
             why="share of proposals whose energy was off by over 1000, or not finite",
         ),

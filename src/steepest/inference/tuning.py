@@ -128,25 +128,29 @@ def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
     and chains that cannot move where they began, and grow after every change of coordinates.
     """
     limit = ensemble.account.spent + SHARE * ensemble.account.left
-    window, settling = move.steps, True
+    window, settling, target = 2 * move.steps, True, move.target
     tuned.step *= 0.5  # chains begin far out, where the energy is steep
     while True:
         length = min(tuned.length, 3 * tuned.step) if settling else tuned.length
         scheme = move.scheme(tuned.step, length)
-        cost = ensemble.chains * (1 + 1.1 * window * getattr(scheme, "leaps", 1))
-        if ensemble.account.spent + cost > limit:
+        each = 1.1 * ensemble.chains * getattr(scheme, "leaps", 1)
+        affordable = int((limit - ensemble.account.spent - ensemble.chains) / each)
+        if affordable < move.steps:
             return tuned
-        run = ensemble.advance(scheme, window, friction=move.friction(tuned.step, length))
-        assert run.ledger.acceptance is not None
+        steps = move.steps if settling else min(window, affordable)
+        run = ensemble.advance(scheme, steps, friction=move.friction(tuned.step, length))
+        assert run.ledger.acceptance is not None and run.ledger.divergence is not None
         tuned.acceptance = float(np.mean(run.ledger.acceptance[1:]))
         tuned.rounds += 1
-        good = abs(tuned.acceptance - move.target) < 0.12
-        tuned.step = next_step(tuned.step, tuned.acceptance, move.target, move.exponent)
+        good = abs(tuned.acceptance - target) < 0.12
         z = ensemble.saved(run)
         stuck = _restart(ensemble, z, tuned)
+        if not settling and np.mean(run.ledger.divergence[1:]) > np.mean(stuck):
+            # Somewhere the law is narrower than on average: shorter steps everywhere.
+            target = min(0.5 * (1.0 + target), 0.95)
+        tuned.step = next_step(tuned.step, tuned.acceptance, target, move.exponent)
         if settling:
-            if good and tuned.rounds >= 2:
-                settling, window = False, 2 * move.steps
+            settling = not (good and tuned.rounds >= 2)
             continue
         if tuned.acceptance < 0.3:
             continue
@@ -159,7 +163,7 @@ def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
         if change is not None:
             tuned.reshaped += 1
             _change(ensemble, change)
-            window = min(2 * window, 16 * move.steps)
+            window, settling = min(2 * window, 16 * move.steps), True
         elif good and not stuck.any():
             tuned.settled = True
             return tuned
