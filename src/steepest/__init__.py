@@ -70,6 +70,7 @@ _HOME = {
         "Friction",
         "Hyperbolic",
         "HyperbolicEntropy",
+        "Isokinetic",
         "Norm",
         "PNorm",
         "Potential",
@@ -164,6 +165,7 @@ if TYPE_CHECKING:
     from .geometries import Friction as Friction
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
+    from .geometries import Isokinetic as Isokinetic
     from .geometries import Norm as Norm
     from .geometries import PNorm as PNorm
     from .geometries import Potential as Potential

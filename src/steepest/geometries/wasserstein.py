@@ -102,6 +102,10 @@ class Wasserstein(AbstractGeometry):
         return self.ground.kinetic
 
     @property
+    def isothermal(self):
+        return self.ground.isothermal
+
+    @property
     def on_measures(self):
         return True
 
