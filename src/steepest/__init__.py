@@ -70,6 +70,7 @@ _HOME = {
         "Friction",
         "Hyperbolic",
         "HyperbolicEntropy",
+        "Isokinetic",
         "Norm",
         "PNorm",
         "Parametric",
@@ -166,6 +167,7 @@ if TYPE_CHECKING:
     from .geometries import Friction as Friction
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
+    from .geometries import Isokinetic as Isokinetic
     from .geometries import Norm as Norm
     from .geometries import Parametric as Parametric
     from .geometries import PNorm as PNorm

@@ -112,8 +112,9 @@ class AbstractFlow(eqx.Module):
 
     @property
     def warm(self) -> bool:
-        """Whether a bath exchanges heat with the state, by noise or by repulsion: F may rise."""
-        return self.noisy or any(part.thermal is not None for part in self.parts)
+        """Whether a bath exchanges heat with the state, in whatever way: F may rise."""
+        baths = (part.thermal is not None or part.geometry.isothermal for part in self.parts)
+        return self.noisy or any(baths)
 
     @property
     def time_dependent(self) -> bool:

@@ -143,6 +143,11 @@ class AbstractGeometry(eqx.Module):
         return False
 
     @property
+    def isothermal(self) -> bool:
+        """Whether it holds a temperature by itself: a thermostat, which takes and gives energy."""
+        return False
+
+    @property
     def adaptive(self) -> bool:
         """Whether it acts on an `Adaptive` state, its metric moving with the flow."""
         return False
@@ -273,6 +278,10 @@ class Sum(AbstractGeometry):
         return self.parts[0].kinetic
 
     @property
+    def isothermal(self):
+        return any(part.isothermal for part in self.parts)
+
+    @property
     def on_measures(self):
         return self.parts[0].on_measures
 
@@ -355,6 +364,10 @@ class Scaled(AbstractGeometry):
     @property
     def kinetic(self):
         return self.part.kinetic
+
+    @property
+    def isothermal(self):
+        return self.part.isothermal
 
     @property
     def on_measures(self):

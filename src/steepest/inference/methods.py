@@ -21,6 +21,8 @@ _HOME: dict[str, str] = {
     "bures": "variational:bures",
     "euclidean": "variational:euclidean",
     "annealing": "annealing:annealing",
+    "hmc": "chains:hmc",
+    "langevin": "chains:langevin",
 }
 
 DEFAULT: tuple[str, ...] = ()

@@ -77,12 +77,15 @@ def _by_arviz(draws: np.ndarray) -> tuple[np.ndarray, ...]:
         if draws.shape[0] == 1:
             half = draws.shape[1] // 2
             draws = draws[:, -2 * half :].reshape(2, half, -1)
-        data: Any = arviz.convert_to_dataset({"x": draws})
-        found: tuple[Any, ...] = (
-            arviz.mcse(data, method="mean"),
-            arviz.mcse(data, method="sd"),
-            arviz.ess(data, method="mean"),
-            arviz.ess(data, method="tail"),
-            arviz.rhat(data),
-        )
-    return tuple(np.asarray(one["x"], float) for one in found)
+        squares = (draws - draws.mean(axis=(0, 1))) ** 2
+        data: Any = arviz.convert_to_dataset({"x": draws, "square": squares})
+        plain = data[["x"]]
+        ess = arviz.ess(data, method="mean")
+        tail, r_hat = arviz.ess(plain, method="tail")["x"], arviz.rhat(plain)["x"]
+    # arviz.mcse(method="sd") does the same, but not with every NumPy.
+    variance = squares.mean(axis=(0, 1))
+    size = np.asarray(ess["x"], float), np.asarray(ess["square"], float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_error = np.sqrt(variance / size[0])
+        sd_error = np.sqrt(squares.var(axis=(0, 1)) / size[1] / variance / 4.0)
+    return mean_error, sd_error, size[0], np.asarray(tail, float), np.asarray(r_hat, float)
