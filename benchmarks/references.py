@@ -210,7 +210,9 @@ def run(name: str) -> dict[str, np.ndarray]:
     from numpyro.infer import MCMC, NUTS
 
     make = {model.__name__: model for model in MODELS}[name.removesuffix("_centred")]
-    kernel = NUTS(make(), dense_mass=True, target_accept_prob=0.9)
+    # Three groups leave the spread a long tail; there larger steps diverge now and then.
+    acceptance = 0.98 if name == "iris_species" else 0.9
+    kernel = NUTS(make(), dense_mass=True, target_accept_prob=acceptance)
     mcmc = MCMC(
         kernel,
         num_warmup=WARMUP,
