@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import environment, folder
-from .posterior import Posterior, read_posterior
+from .posterior import PosteriorSpec, read_posterior
 
 
 def command(
@@ -43,7 +43,7 @@ def _listed(methods: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
 
-def _run(spec: Posterior, place: Path, words: list[str], allow_code: bool) -> int:
+def _run(spec: PosteriorSpec, place: Path, words: list[str], allow_code: bool) -> int:
     import time
 
     import jax

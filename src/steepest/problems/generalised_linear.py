@@ -82,3 +82,8 @@ def logistic_loss(eta: Any, y: Any) -> Any:
 def poisson_loss(eta: Any, y: Any) -> Any:
     """-log p(y | eta) of a count with log rate eta, without the log factorial."""
     return jnp.exp(eta) - y * eta
+
+
+def gaussian_loss(eta: Any, y: Any) -> Any:
+    """-log p(y | eta) of N(eta, 1), without the constant."""
+    return 0.5 * (y - eta) ** 2
