@@ -167,6 +167,7 @@ if TYPE_CHECKING:
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
     from .geometries import Norm as Norm
+    from .geometries import Parametric as Parametric
     from .geometries import PNorm as PNorm
     from .geometries import Parametric as Parametric
     from .geometries import Potential as Potential

@@ -49,9 +49,12 @@ def _run(spec: PosteriorSpec, place: Path, words: list[str], allow_code: bool) -
     import jax
 
     from ..inference import Answer, compare
+    from ..inference.methods import method
     from . import present_comparison, screen
     from .provenance import data_file, provenance, resolved
 
+    for name in spec.compare.methods:
+        method(name)  # a wrong name is told before anything is read
     began, before = datetime.now(UTC), time.perf_counter()
     screen.say(f"steepest compare {spec.name}")
     problem = spec.build(allow_code)

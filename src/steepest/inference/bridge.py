@@ -29,9 +29,8 @@ from ..functionals import Energy, InBasis, Interpolation
 from ..geometries import Euclidean
 from ..noise import Thermal
 from ..schemes import Euler, Metropolis
-from ..schemes.birth_death import systematic
 from ..states import Particles
-from .reference import Reference
+from .reference import Reference, systematic
 from .target import Target
 
 EFFECTIVE = 0.5
@@ -96,13 +95,11 @@ class Bridge:
         """Chains in all."""
         return self.islands * self.chains
 
-    def start(self, key: Any, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(x, V, E) of islands x (chains length) draws of the reference."""
-        blocks = [
-            np.asarray(self.reference.law.sample(k, self.count))
-            for k in jax.random.split(key, length)
-        ]
-        return self._gathered(blocks)
+    def start(
+        self, random: np.random.Generator, length: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(x, V, E) of chains x length draws of the reference in each island."""
+        return self.valued(self.reference.sample(random, self.islands, self.chains * length))
 
     def move(
         self, protocol: Protocol, level: int, x: np.ndarray, length: int, key: Any
@@ -120,28 +117,37 @@ class Bridge:
             steps=length - 1,
             key=key,
         )
-        blocks = list(np.asarray(run.states.positions, float) @ basis.T)
-        return self._gathered(blocks), blocks[-1].reshape(self.islands, self.chains, -1), run
+        found = np.asarray(run.states.positions, float) @ basis.T
+        found = found.reshape(length, self.islands, self.chains, -1)
+        # States of a chain side by side.
+        together = np.moveaxis(found, 0, 2).reshape(self.islands, self.chains * length, -1)
+        return self.valued(together), found[-1], run
 
-    def _gathered(self, blocks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Blocks of (islands chains, d) as (G, n, d), states of a chain side by side, with V, E."""
+    def valued(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(x, V, E) at points (G, n, d), n a multiple of the chains; V and E are (G, n)."""
+        blocks = x.reshape(-1, self.count, x.shape[-1])
         self.gradients += len(blocks) * self.count
-        dtype = self.target.start.dtype
-        law = self.reference.law
-        values = [_values(self.target, law, jnp.asarray(x, dtype)) for x in blocks]
-        energy, log_reference = np.asarray(values, float).transpose(1, 0, 2)
-        energy = np.where(np.isnan(energy), np.inf, energy)
-        order = lambda a: np.moveaxis(  # noqa: E731
-            a.reshape(len(blocks), self.islands, self.chains, *a.shape[2:]), 0, 2
-        ).reshape(self.islands, -1, *a.shape[2:])
-        energy = order(energy)
-        return order(np.asarray(blocks, float)), energy + order(log_reference), energy
+        dtype, law = self.target.start.dtype, self.reference.law
+        # In blocks of one shape, so that any number of points takes one compiled program.
+        values = [_values(self.target, law, jnp.asarray(block, dtype)) for block in blocks]
+        energy, log_reference = np.moveaxis(np.asarray(values, float), 0, 1)
+        energy = np.where(np.isnan(energy), np.inf, energy).reshape(x.shape[:2])
+        return x, energy + log_reference.reshape(x.shape[:2]), energy
 
-    def resample(self, logs: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Indices (G, chains), within each island by its log weights (G, n)."""
+    def resample(
+        self, x: np.ndarray, gap: np.ndarray, width: float, random: np.random.Generator
+    ) -> np.ndarray:
+        """Indices (G, chains) of ancestors, drawn within each island by weights exp(-width V).
+
+        Systematically, in the order of the reference's components and of V: so every component gets
+        its share of ancestors up to one.
+        """
+        logs = -width * gap
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-        place = random.uniform(size=self.islands)
-        return np.asarray(_systematic(jnp.asarray(weights), self.chains, jnp.asarray(place)))
+        labels = self.reference.label(x.reshape(-1, x.shape[-1])).reshape(gap.shape)
+        order = np.lexsort((gap, labels), axis=1)
+        found = systematic(np.take_along_axis(weights, order, axis=1), self.chains, random)
+        return np.take_along_axis(order, found, axis=1)
 
 
 def pilot(bridge: Bridge, key: Any, most: int) -> Protocol | None:
@@ -154,17 +160,18 @@ def pilot(bridge: Bridge, key: Any, most: int) -> Protocol | None:
     covariance = bridge.reference.covariance
     step = 1.36 * d ** (-1 / 3)
     shares, bases, steps = [0.0], [np.linalg.cholesky(covariance)], [step]
-    x, gap, _ = bridge.start(jax.random.fold_in(key, 1), length)
+    x, gap, _ = bridge.start(random, length)
     while shares[-1] < 1.0:
         if bridge.gradients + length * bridge.count > limit:
             return None
         share = _next_share(gap, shares[-1])
-        logs = -(share - shares[-1]) * gap
+        width = share - shares[-1]
+        logs = -width * gap
         covariance = _covariance(bridge.reference, x, logs, covariance)
         shares.append(share)
         bases.append(np.linalg.cholesky(covariance))
         steps.append(step)
-        index = bridge.resample(logs, random)
+        index = bridge.resample(x, gap, width, random)
         now = np.take_along_axis(x, index[..., None], axis=1)
         kept = []
         for i, count in enumerate(TUNINGS):
@@ -188,14 +195,15 @@ def forward(bridge: Bridge, protocol: Protocol, length: int, final: int, key: An
     The product over levels of the mean weights of an island has expectation Z / Z_0 = Z.
     """
     random = generator(jax.random.fold_in(key, 0))
-    x, gap, energy = bridge.start(jax.random.fold_in(key, 1), length)
+    x, gap, energy = bridge.start(random, length)
     own = np.broadcast_to(np.arange(gap.shape[1]), gap.shape)
     ratios, gaps, rates, effective, ledgers = [], [gap], [], [], []
     for level in range(1, protocol.last + 1):
-        logs = -(protocol.shares[level] - protocol.shares[level - 1]) * gap
+        width = protocol.shares[level] - protocol.shares[level - 1]
+        logs = -width * gap
         ratios.append(log_mean(logs))
         effective.append(effective_share(logs).min())
-        index = bridge.resample(logs, random)
+        index = bridge.resample(x, gap, width, random)
         long = final if level == protocol.last else length
         ancestors = np.take_along_axis(x, index[..., None], axis=1)
         (x, gap, energy), _, run = bridge.move(
@@ -233,12 +241,13 @@ def backward(
     ratios, rates, effective = [], [], []
     gaps: list[np.ndarray | None] = [gap]
     for level in range(protocol.last - 1, -1, -1):
-        logs = (protocol.shares[level + 1] - protocol.shares[level]) * gap
+        width = protocol.shares[level] - protocol.shares[level + 1]
+        logs = -width * gap
         ratios.append(-log_mean(logs))
         effective.append(effective_share(logs).min())
         if level == 0:
             break
-        index = bridge.resample(logs, random)
+        index = bridge.resample(x, gap, width, random)
         ancestors = np.take_along_axis(x, index[..., None], axis=1)
         (x, gap, energy), _, run = bridge.move(
             protocol, level, ancestors, length, jax.random.fold_in(key, 1 + level)
@@ -331,8 +340,3 @@ def _flow(target: Target, law: Any, share: float, basis: np.ndarray) -> Flow:
 @eqx.filter_jit
 def _values(target: Target, law: Any, x: Float[Array, "n d"]) -> tuple[Any, Any]:
     return jax.vmap(target)(x), jax.vmap(law.log_prob)(x)
-
-
-@eqx.filter_jit
-def _systematic(weights: Float[Array, "g n"], count: int, place: Float[Array, " g"]) -> Any:
-    return jax.vmap(lambda w, p: systematic(w, count, p))(weights, place)

@@ -25,16 +25,23 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from ..errors import ArgumentError
-from ..states import Gaussian
-from .bridge import Bridge, Protocol, Sweep, backward, effective_share, forward, log_mean, pilot
-from .certificate import CONFIDENCE, Statement
+from ..states import Gaussian, GaussianMixture
+from .bridge import Bridge, Protocol, Sweep, backward, forward, log_mean, pilot
+from .certificate import Statement
 from .reference import Reference, find_reference
 from .stopwatch import Stopwatch
 from .target import Target
 
-ISLANDS = 8
 PILOT = 0.35
 SEARCH = 0.1
+"""Shares of the budget, at most, of the pilot and of the search for modes."""
+
+CHAINS = 1.2
+"""In all, in units of sqrt(budget): many ancestors and long chains are worth about the same."""
+
+CONFIDENCE = 0.99
+"""Of a bracket: more than the 95 % of a certificate, as Student's t takes logarithms to be normal,
+and they are skewed where estimates are poor."""
 
 DRAWN = "the way down starts from draws of the target (those of the way up are, in the limit)"
 REACHED = "every mode that carries mass is reached from the reference"
@@ -97,7 +104,7 @@ def log_evidence(
     reference: Any = None,
     draws: Any = None,
     key: Any = None,
-    islands: int = ISLANDS,
+    islands: int = 16,
 ) -> Evidence:
     """log of the integral of exp(-E), from below and from above.
 
@@ -125,7 +132,7 @@ def anneal(
     key: Any,
     reference: Any = None,
     draws: Any = None,
-    islands: int = ISLANDS,
+    islands: int = 16,
     final: float = 1.0,
 ) -> Annealed | None:
     """Reference, pilot, both sweeps; None where the budget is too small.
@@ -135,7 +142,7 @@ def anneal(
     keys = jax.random.split(key, 4)
     with Stopwatch() as tune:
         found = _reference(target, keys[0], budget, reference)
-        chains = max(2, round(math.sqrt(budget / 100 * 8) / islands * math.sqrt(8)))
+        chains = max(2, round(CHAINS * math.sqrt(budget) / islands))
         bridge = Bridge(target, found, islands, chains, found.gradients)
         protocol = pilot(bridge, keys[1], int(PILOT * budget))
         if protocol is None:
@@ -294,7 +301,7 @@ def _reference(target: Target, key: Any, budget: int, given: Any) -> Reference:
     if given is None:
         seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
         return find_reference(target, seed, int(SEARCH * budget))
-    if not (hasattr(given, "log_prob") and hasattr(given, "sample")):
+    if not isinstance(given, Gaussian | GaussianMixture):
         raise ArgumentError("reference", type(given).__name__, "a Gaussian or a GaussianMixture")
     d = given.mean.shape[-1] if isinstance(given, Gaussian) else given.means.shape[-1]
     if d != target.dimension:
@@ -313,7 +320,6 @@ def _given(bridge: Bridge, draws: Any) -> tuple[np.ndarray, np.ndarray]:
     if blocks < 1:
         raise ArgumentError("draws", f"{len(flat)} draws", f"at least {bridge.count}")
     # An island takes neighbours, so that what is correlated stays together.
-    shared = flat[: blocks * bridge.count].reshape(bridge.islands, bridge.chains, blocks, d)
-    parts = [shared[:, :, i].reshape(bridge.count, d) for i in range(blocks)]
-    x, gap, _ = bridge._gathered(parts)
+    shared = flat[: blocks * bridge.count].reshape(bridge.islands, -1, d)
+    x, gap, _ = bridge.valued(shared)
     return x, gap

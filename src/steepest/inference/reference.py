@@ -17,13 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy import optimize
+from scipy import linalg, optimize
 
 from ..states import Gaussian, GaussianMixture
 from .target import Target
 
 STREWN = (3.0, 6.0, 12.0)
 """Distances, in standard deviations of the first mode, at which further descents start."""
+
+DESCENTS = 8
+"""From each of these distances, as far as the gradients last."""
 
 MOST_MODES = 6
 SEPARATION = 4.0
@@ -42,21 +45,58 @@ class Reference:
     notes: tuple[str, ...] = ()
 
     @property
-    def covariance(self) -> np.ndarray:
-        """Within a component, averaged over components, (d, d): the scale of local moves."""
+    def components(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(weights (k,), means (k, d), Cholesky factors (k, d, d))."""
         if isinstance(self.law, Gaussian):
-            return np.asarray(self.law.covariance, float)
-        weights = np.exp(np.asarray(self.law.log_weights, float))
+            lower = np.asarray(self.law.lower, float)
+            return np.ones(1), np.asarray(self.law.mean, float)[None], lower[None]
+        logs = np.asarray(self.law.log_weights, float)
+        weights = np.exp(logs - logs.max())
         scales = np.asarray(self.law.scales, float)
         if scales.ndim == 2:
             scales = np.stack([np.diag(s) for s in scales])
-        return np.einsum("k,kij,klj->il", weights / weights.sum(), scales, scales)
+        return weights / weights.sum(), np.asarray(self.law.means, float), scales
+
+    def sample(self, random: np.random.Generator, groups: int, n: int) -> np.ndarray:
+        """n draws for each group, (groups, n, d); a component is drawn floor or ceil of n w times.
+
+        Groups are independent.
+        """
+        weights, means, factors = self.components
+        label = systematic(np.broadcast_to(weights, (groups, len(weights))), n, random)
+        white = random.standard_normal((groups, n, means.shape[1]))
+        return means[label] + np.einsum("gnij,gnj->gni", factors[label], white)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Within a component, averaged over components, (d, d): the scale of local moves."""
+        weights, _, factors = self.components
+        return np.einsum("k,kij,klj->il", weights, factors, factors)
 
     def label(self, x: np.ndarray) -> np.ndarray:
         """The component to which each point of (n, d) belongs most, (n,)."""
-        if isinstance(self.law, Gaussian):
+        weights, means, factors = self.components
+        if len(weights) == 1:
             return np.zeros(len(x), int)
-        return np.asarray(_responsible(self.law, jnp.asarray(x, self.law.means.dtype)))
+        logs = [
+            math.log(w)
+            - np.sum(np.log(np.diag(f)))
+            - 0.5 * np.sum(linalg.solve_triangular(f, (x - m).T, lower=True) ** 2, axis=0)
+            for w, m, f in zip(weights, means, factors, strict=True)
+        ]
+        return np.argmax(logs, axis=0)
+
+
+def systematic(weights: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """Indices (g, count) for weights (g, n): number k is at the quantile (k + u)/count, u uniform.
+
+    Index i occurs floor or ceil of count w_i times. Kitagawa, J. Comput. Graph. Stat. 5 (1996) 1.
+    """
+    levels = np.cumsum(weights, axis=1)
+    place = (np.arange(count) + random.uniform(size=(len(weights), 1))) / count
+    asked = place * levels[:, -1:]
+    rows = [np.searchsorted(a, b, side="right") for a, b in zip(levels, asked, strict=True)]
+    return np.minimum(np.array(rows), weights.shape[1] - 1)
 
 
 def find_reference(target: Target, seed: int, gradients: int) -> Reference:
@@ -67,22 +107,24 @@ def find_reference(target: Target, seed: int, gradients: int) -> Reference:
     first = search.descend(np.asarray(target.start, float))
     modes = [(first[0], *search.curvature(first[0]), first[1])]
     notes = () if first[2] else ("the descent from the start did not converge",)
-    for distance in STREWN:
-        for _ in range(3):
-            if search.left < 20:
-                break
-            # As long as a draw of the mode's own Gaussian is; in one dimension, to both sides.
-            start = modes[0][0] + distance * modes[0][1] @ random.standard_normal(d)
-            x, value, converged = search.descend(start)
-            if not converged or any(_near(x, mode) for mode in modes):
-                continue
-            # A minimum so far up has no mass: that of a Gaussian with the same curvature is its E.
-            if value - min(mode[3] for mode in modes) > 20.0 + d or len(modes) == MOST_MODES:
-                continue
-            if search.left < d:
-                break
+    for i in range(DESCENTS * len(STREWN)):
+        if search.left < 20 + d or len(modes) == MOST_MODES:
+            break
+        distance = STREWN[i % len(STREWN)]
+        # As long as a draw of the mode's own Gaussian is; in one dimension, to both sides.
+        start = modes[0][0] + distance * modes[0][1] @ random.standard_normal(d)
+        try:
+            x, value, converged = search.descend(start, modes)
+        except _KnownMode:
+            continue
+        # A minimum so far up has no mass: that of a Gaussian with the same curvature is its E.
+        if converged and value - min(mode[3] for mode in modes) < 20.0 + d:
             modes.append((x, *search.curvature(x), value))
     return Reference(_mixture(modes, target), search.spent, notes)
+
+
+class _KnownMode(Exception):
+    """A descent came close to a mode that is known: nothing more is to be learnt from it."""
 
 
 class _Search:
@@ -95,11 +137,13 @@ class _Search:
     def left(self) -> int:
         return self.most - self.spent
 
-    def descend(self, start: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        """(point, E, whether it is a minimum)."""
+    def descend(self, start: np.ndarray, known: Any = ()) -> tuple[np.ndarray, float, bool]:
+        """(point, E, whether it is a minimum); raises _KnownMode on the way to one of `known`."""
         dtype = self.target.start.dtype
 
         def fn(x: np.ndarray) -> tuple[float, np.ndarray]:
+            if any(_near(x, mode) for mode in known):
+                raise _KnownMode
             self.spent += 1
             value, slope = _value_and_slope(self.target, jnp.asarray(x, dtype))
             value, slope = float(value), np.asarray(slope, float)
@@ -159,9 +203,3 @@ def _value_and_slope(target: Target, x: Float[Array, " d"]) -> tuple[Any, Any]:
 @eqx.filter_jit
 def _hessian(target: Target, x: Float[Array, " d"]) -> Any:
     return jax.hessian(target)(x)
-
-
-@eqx.filter_jit
-def _responsible(law: GaussianMixture, x: Float[Array, "n d"]) -> Any:
-    parts = jax.vmap(lambda m, s: Gaussian(m, s).log_prob(x))(law.means, law.scales)
-    return jnp.argmax(parts + law.log_weights[:, None], axis=0)

@@ -176,6 +176,7 @@ def _check_proper(
         check_rank(np.concatenate([ones, slopes, common], axis=1), names)
     if table.errors is not None:
         return
+    assert table.group is not None
     if np.bincount(table.group).max() <= 1:
         raise ArgumentError(
             "group",

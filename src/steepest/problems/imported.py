@@ -81,7 +81,23 @@ def imported_density(
             remedy = "a function theta -> log density, or one that returns a Problem"
             raise ArgumentError("log_density", f"a {type(made).__name__}", remedy)
         return made
-    return Problem(Energy(NegativeLog(fn)), _start(folder, dimension, start, dtype))
+    problem = Problem(Energy(NegativeLog(fn)), _start(folder, dimension, start, dtype))
+    return _tried(problem, "log_density", log_density)
+
+
+def _tried(problem: Problem, argument: str, reference: str) -> Problem:
+    """Evaluate it once, so that a mistake in the user's function is told as such."""
+    try:
+        jax.value_and_grad(problem.functional)(problem.start)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            argument,
+            repr(reference),
+            f"at the initial parameters it raised {type(error).__name__}: {error}",
+        ) from error
+    return problem
 
 
 def _takes_nothing(fn: Any) -> bool:
@@ -111,6 +127,13 @@ def load_object(reference: str, folder: Path, argument: str) -> Any:
     if not name.isidentifier() or not all(p.isidentifier() for p in module_name.split(".")):
         raise ArgumentError(argument, repr(reference), 'write it as "module:function"')
     module = _load_module(module_name, folder, argument)
+    if not hasattr(module, name) and name == "start":
+        raise ArgumentError(
+            argument,
+            repr(reference),
+            f"{module_name}.py has no start: write start = (initial parameters) into it, or set "
+            "dimension = N for N zeros; a NumPyro model needs none, set kind = numpyro",
+        )
     if not hasattr(module, name):
         known = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
         raise ArgumentError(argument, repr(reference), f"{module_name}.py has {sorted(known)}")

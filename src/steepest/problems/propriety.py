@@ -8,6 +8,7 @@ noise scale that is free to go to zero on data that the model fits exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def dependent_columns(design: np.ndarray) -> list[int]:
 
     length = np.linalg.norm(design, axis=0)
     scaled = design / np.where(length > 0, length, 1.0)
-    triangle, order = scipy.linalg.qr(scaled, mode="r", pivoting=True)[-2:]
+    found: Any = scipy.linalg.qr(scaled, mode="r", pivoting=True)
+    triangle, order = found
     size = np.zeros(design.shape[1])
     diagonal = np.abs(np.diagonal(triangle))
     size[: len(diagonal)] = diagonal
@@ -78,7 +80,9 @@ def unbounded_direction(gains: np.ndarray, fixed: np.ndarray | None = None) -> n
     """
     from scipy.optimize import linprog
 
-    size = float(np.max(np.abs(gains), initial=0.0)) or 1.0
+    if not len(gains):
+        return None
+    size = float(np.max(np.abs(gains))) or 1.0
     gains = gains / size
     kept = None if fixed is None or not len(fixed) else fixed / size
     found = linprog(

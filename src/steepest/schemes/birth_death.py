@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
 
 from ..errors import ArgumentError
 from ..geometries.base import unscaled
@@ -80,18 +79,9 @@ class BirthDeath(AbstractScheme):
 
 def resampled(state: Particles, place: Any) -> Particles:
     """n particles of equal weight: number k is the one at the quantile (k + place)/n."""
-    index = systematic(state.weights, state.count, place)
+    n = state.count
+    levels = jnp.cumsum(state.weights)
+    asked = (jnp.arange(n) + place) / n * levels[-1]
+    index = jnp.minimum(jnp.searchsorted(levels, asked, side="right"), n - 1)
     take = lambda x: jnp.take(x, index, axis=state.axis)  # noqa: E731
-    positions = jax.tree.map(take, state.positions)
-    return Particles(positions, jnp.zeros_like(state.weights), state.axis)
-
-
-def systematic(weights: Float[Array, " n"], count: int, place: Any) -> Int[Array, " count"]:
-    """`count` indices: number k is at the quantile (k + place)/count of the weights.
-
-    With `place` uniform in (0, 1), index i occurs floor or ceil of count w_i times, on average
-    count w_i. The weights need not be normalised.
-    """
-    levels = jnp.cumsum(weights)
-    asked = (jnp.arange(count) + place) / count * levels[-1]
-    return jnp.minimum(jnp.searchsorted(levels, asked, side="right"), weights.shape[0] - 1)
+    return Particles(jax.tree.map(take, state.positions), jnp.zeros_like(levels), state.axis)
