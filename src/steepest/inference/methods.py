@@ -13,6 +13,13 @@ from ..errors import ArgumentError
 from .answer import Method
 
 _HOME: dict[str, str] = {
+    "point": "laplace:point",
+    "laplace": "laplace:laplace",
+    "natural-gradient": "variational:natural_gradient",
+    "natural-gradient-diagonal": "variational:natural_gradient_diagonal",
+    "natural-gradient-low-rank": "variational:natural_gradient_low_rank",
+    "bures": "variational:bures",
+    "euclidean": "variational:euclidean",
     "annealing": "annealing:annealing",
 }
 
