@@ -20,6 +20,9 @@ _HOME: dict[str, str] = {
     "natural-gradient-low-rank": "variational:natural_gradient_low_rank",
     "bures": "variational:bures",
     "euclidean": "variational:euclidean",
+    "stochastic-natural-gradient": "stochastic:stochastic_natural_gradient",
+    "mixture": "mixtures:mixture",
+    "svgd": "svgd:svgd",
     "annealing": "annealing:annealing",
 }
 

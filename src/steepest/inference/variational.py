@@ -186,7 +186,7 @@ def fit(
     return fine.after(coarse, CHUNK)
 
 
-def descent_statement(run: Descent, tolerance: float) -> Statement:
+def descent_statement(run: Descent, tolerance: float, needed: bool = True) -> Statement:
     """Whether the fit stopped by itself."""
     return Statement.of(
         "fit",
@@ -194,4 +194,5 @@ def descent_statement(run: Descent, tolerance: float) -> Statement:
         tolerance,
         assumption="the quadrature of the fit, and F quadratic over the last step",
         why=f"nats that the fit can still gain; it ended after {run.steps} steps: {run.why}",
+        needed=needed,
     )
