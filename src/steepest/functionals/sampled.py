@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-
 from ..errors import ArgumentError
 from ..states import Gaussian
 from ..states.factors import Diagonal, LowRank, dot

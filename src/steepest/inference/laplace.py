@@ -24,8 +24,8 @@ from ..states import Gaussian
 from .answer import Answer, Budget
 from .certificate import Statement, uncertified
 from .descent import descend
-from .frame import Frame
 from .fitted import weighted_answer
+from .frame import Frame
 from .stopwatch import Stopwatch
 from .target import Target
 

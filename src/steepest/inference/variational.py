@@ -162,9 +162,7 @@ def fit(
     if room < TYPICAL_STEPS * few:
         few, rule = 2 * latent, Cubature(3)
     law = Gaussian(law.mean, law.scale, rule)
-    coarse = descend(
-        flow, law, cost=few, trial=few, budget=room, remaining=0.25 * budget.tolerance
-    )
+    coarse = descend(flow, law, cost=few, trial=few, budget=room, remaining=0.25 * budget.tolerance)
     room -= coarse.gradients + CHUNK
     many = 2 ** int(math.log2(max(room / FINE_STEPS, 1.0)))
     many = min(many, MOST_NODES)
