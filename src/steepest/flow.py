@@ -465,6 +465,8 @@ def _on_law(flow: Flow) -> Flow:
     if flow.noise is None:
         return flow
     others = [term for term in flow.noise.terms if not isinstance(term, Thermal)]
+    if flow.functional.subsamples and all(isinstance(term, Minibatch) for term in flow.noise.terms):
+        return flow  # an estimate of the law's own differential
     if others or flow.thermal is None:
         names = " + ".join(term.name for term in others)
         raise ArgumentError("noise", names, "a law feels thermal noise only; use particles")

@@ -29,6 +29,7 @@ from .measures import FreeEnergy as FreeEnergy
 from .measures import NegativeEntropy as NegativeEntropy
 from .risk import EmpiricalRisk as EmpiricalRisk
 from .risk import gradient_covariance as gradient_covariance
+from .sampled import SampledFreeEnergy as SampledFreeEnergy
 from .scores import AbstractScoreEstimator as AbstractScoreEstimator
 from .scores import KernelDensity as KernelDensity
 from .scores import ScoreNetwork as ScoreNetwork

@@ -102,4 +102,3 @@ class _Pulled(eqx.Module):
             self.centre + dot(self.root, mean), turn(covariance), **options
         )
         return value, dot(self.root.T, slope), dot(dot(self.root.T, bend), self.root)
-

@@ -24,8 +24,8 @@ from ..states import Gaussian
 from .answer import Answer, Budget
 from .certificate import Statement, uncertified
 from .descent import descend
-from .frame import Frame
 from .fitted import weighted_answer
+from .frame import Frame
 from .stopwatch import Stopwatch
 from .target import Target
 
@@ -59,8 +59,50 @@ def absolute(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Found:
+    """Where Newton's flow ended from one start.
+
+    `precision`: the Hessian there, None unless it is positive and the flow came to rest. `value`:
+    of E. `remaining`: nats of E - min E, by Newton's estimate.
+    """
+
+    point: Array
+    value: float
+    precision: np.ndarray | None
+    remaining: float
+    gradients: int
+    ledger: Ledger
+    why: str
+
+
+def mode_from(target: Target, start: Array, budget: int, remaining: float = 1e-3) -> Found:
+    """Newton's flow from `start`, by at most `MOST_STEPS` steps."""
+    flow = Flow(Energy(target), Riemannian(Curvature(target)))
+    cost = hessian_cost(target)
+    run = descend(
+        flow, start, cost=cost, trial=1, budget=budget, remaining=remaining, most=MOST_STEPS
+    )
+    hessian = np.asarray(_hessian(Curvature(target, absolute=False), run.state), float)
+    found = run.remaining <= max(remaining, 0.1) and _positive(hessian)
+    return Found(
+        run.state,
+        float(run.ledger.functional[-1]),
+        hessian if found else None,
+        run.remaining,
+        run.gradients,
+        run.ledger,
+        run.why,
+    )
+
+
+def hessian_cost(target: Target) -> int:
+    """Gradients that the value, slope and Hessian at one point cost."""
+    return 1 if target.expect_gaussian is not None else 1 + target.dimension
+
+
+@dataclasses.dataclass(frozen=True)
 class Mode:
-    """Where Newton's flow ended. `frame`: centred there, in units of the curvature.
+    """The mode and the frame at it, in units of the curvature.
 
     `found`: whether E has a strict minimum there; else the frame is that of the start.
     """
@@ -75,38 +117,15 @@ class Mode:
 
 
 def find_mode(target: Target, budget: int, remaining: float) -> Mode:
-    """By at most `MOST_STEPS` steps; `remaining`: nats of E - min E, by Newton's estimate."""
-    structured = target.expect_gaussian is not None
-    flow = Flow(Energy(target), Riemannian(Curvature(target)))
-    cost = 1 if structured else 1 + target.dimension
-    run = descend(
-        flow,
-        target.start,
-        cost=cost,
-        trial=1,
-        budget=budget,
-        remaining=remaining,
-        most=MOST_STEPS,
-    )
-    spent, point, why = run.gradients, run.state, run.why
-    hessian = np.asarray(_hessian(Curvature(target, absolute=False), point), float)
-    found = run.remaining <= max(remaining, 0.1) and _positive(hessian)
-    if found:
-        return Mode(
-            point,
-            Frame.from_precision(target, point, hessian),
-            run.converged,
-            run.remaining,
-            spent,
-            run.ledger,
-            why,
-        )
-    spent += cost
+    """From the target's start; `remaining`: nats of E - min E, by Newton's estimate."""
+    end = mode_from(target, target.start, budget, remaining)
+    rest = (end.remaining, end.gradients, end.ledger, end.why)
+    if end.precision is not None:
+        return Mode(end.point, Frame.from_precision(target, end.point, end.precision), True, *rest)
     hessian = np.asarray(_hessian(Curvature(target), target.start), float)
     # Nothing is known of how far the curvature at the start reaches: no scale beyond one.
     hessian = hessian + np.eye(target.dimension)
-    frame = Frame.from_precision(target, target.start, hessian)
-    return Mode(point, frame, False, run.remaining, spent, run.ledger, why)
+    return Mode(end.point, Frame.from_precision(target, target.start, hessian), False, *rest)
 
 
 @eqx.filter_jit

@@ -162,9 +162,7 @@ def fit(
     if room < TYPICAL_STEPS * few:
         few, rule = 2 * latent, Cubature(3)
     law = Gaussian(law.mean, law.scale, rule)
-    coarse = descend(
-        flow, law, cost=few, trial=few, budget=room, remaining=0.25 * budget.tolerance
-    )
+    coarse = descend(flow, law, cost=few, trial=few, budget=room, remaining=0.25 * budget.tolerance)
     room -= coarse.gradients + CHUNK
     many = 2 ** int(math.log2(max(room / FINE_STEPS, 1.0)))
     many = min(many, MOST_NODES)
@@ -186,7 +184,7 @@ def fit(
     return fine.after(coarse, CHUNK)
 
 
-def descent_statement(run: Descent, tolerance: float) -> Statement:
+def descent_statement(run: Descent, tolerance: float, needed: bool = True) -> Statement:
     """Whether the fit stopped by itself."""
     return Statement.of(
         "fit",
@@ -194,4 +192,5 @@ def descent_statement(run: Descent, tolerance: float) -> Statement:
         tolerance,
         assumption="the quadrature of the fit, and F quadratic over the last step",
         why=f"nats that the fit can still gain; it ended after {run.steps} steps: {run.why}",
+        needed=needed,
     )

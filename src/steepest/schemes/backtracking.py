@@ -29,8 +29,9 @@ class Backtracking(AbstractScheme):
     step; under FisherRao() on a `Gaussian` Euler's in the natural parameters, which with step 1 is
     exact where V is quadratic; under Wasserstein() on a `Gaussian` forward-backward. A state whose
     rate <dF, K dF> is at most `tolerance` stays where it is, and so does one from which `halvings`
-    halvings do not lower F. The ledger's `acceptance` is the share of `step` that was taken, zero
-    where nothing moved. The first length tried is twice the last one taken. Raises ArgumentError for noise, sums of flows and particles.
+    halvings do not lower F. The first length tried is twice the last one taken. The ledger's
+    `acceptance` is the share of `step` that was taken, zero where nothing moved. Raises
+    ArgumentError for noise, sums of flows and particles.
     """
 
     step: float
