@@ -198,14 +198,7 @@ class Flow(AbstractFlow):
 
     def velocity_along(self, state: Any, covector: Any, time: Any) -> Any:
         """-K covector (+ temperature div K): the velocity at a state whose covector is known."""
-        geometry = self.geometry.at(time)
-        velocity = tree.scale(-1.0, geometry.sharp(state, covector))
-        temperature = self.temperature(time)
-        if temperature is not None and not geometry.constant:
-            spread = geometry.divergence(state)
-            if spread is not None:
-                velocity = tree.axpy(temperature, spread, velocity)
-        return velocity
+        return self.geometry.at(time).drift(state, covector, self.temperature(time))
 
     def fluctuation(self, state, time, step, randomness):
         kick = None

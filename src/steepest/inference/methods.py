@@ -28,7 +28,7 @@ _HOME: dict[str, str] = {
     "langevin": "chains:langevin",
 }
 
-DEFAULT: tuple[str, ...] = ()
+DEFAULT = ("laplace", "natural-gradient", "hmc")
 
 
 def method(name: str) -> Method:
