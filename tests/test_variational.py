@@ -1,4 +1,4 @@
-"""Variational methods: exact on Gaussians, few steps on generalised linear models, honest elsewhere.
+"""Variational methods: exact on Gaussians, few steps on linear predictors, honest elsewhere.
 
 Truth comes from closed forms, from quadrature on a grid (eight schools), or from tensor rules.
 """
@@ -21,8 +21,8 @@ from steepest.inference.certificate import Certificate
 from steepest.inference.fitted import weighted_answer
 from steepest.inference.frame import Frame
 from steepest.inference.importance import smoothed, weighted_moments
-from steepest.inference.laplace import find_mode
 from steepest.inference.methods import method
+from steepest.inference.newton import find_mode
 from steepest.inference.proposal import Proposal
 from steepest.inference.target import Target
 from steepest.inference.variational import fit as run_fit
@@ -235,7 +235,7 @@ def test_logistic_regression_in_few_steps(breast_cancer):
     assert mode.gradients + run.gradients <= 300
     # The rate of the ledger tells what is left to gain.
     left = 0.5 * run.ledger.dissipation_rate
-    late = (gap > 1e-3) & (gap < 0.3)
+    late = (gap > 1e-3) & (gap < 0.1)
     assert np.all(np.abs(left[late] / gap[late] - 1.0) < 0.5)
 
 
@@ -275,7 +275,7 @@ def test_mean_field_is_told_from_the_truth(gaussian_target):
     np.testing.assert_allclose(answer.law.scale, best, rtol=1e-3)
     sd = np.sqrt(np.diagonal(gaussian_target.law().covariance))
     mean_error, sd_error = errors(answer, np.asarray(gaussian_target.mean), sd)
-    assert np.max(np.abs(best / sd - 1.0)) > 0.2
+    assert np.max(np.abs(best / sd - 1.0)) > 0.1
     assert mean_error <= answer.certificate.mean or not answer.certificate.certified
     assert sd_error <= answer.certificate.sd or not answer.certificate.certified
 

@@ -24,7 +24,8 @@ from ..schemes import Euler
 from ..states import Cubature, Gaussian
 from .answer import Answer, Budget
 from .fitted import CERTIFICATE, weighted_answer
-from .laplace import find_mode
+from .modes import SHARE, search
+from .newton import find_mode
 from .stopwatch import Stopwatch
 from .target import Target
 from .variational import FIT_SHARE, start
@@ -38,7 +39,8 @@ def stochastic_natural_gradient(target: Target, budget: Budget, key: jax.Array) 
     with Stopwatch() as tuning:
         mode = find_mode(target, int(0.3 * budget.gradients), 0.1 * budget.tolerance)
         frame, law = start(mode, "full")
-    spent = mode.gradients
+        others = search(frame, int(SHARE * budget.gradients), key)
+    spent = mode.gradients + others.gradients
     d = frame.dimension
     structured = frame.expect_gaussian is not None
     nodes = 20 if structured else 2 * d  # what a line of the ledger costs
@@ -74,6 +76,7 @@ def stochastic_natural_gradient(target: Target, budget: Budget, key: jax.Array) 
             "run": watch.run,
         },
         ledger=ledger,
+        statements=(others.statement(),),
         notes=notes,
     )
 

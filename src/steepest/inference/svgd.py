@@ -17,7 +17,8 @@ from .certificate import Statement
 from .fitted import CERTIFICATE, weighted_answer
 from .frame import Frame
 from .importance import place
-from .laplace import find_mode
+from .modes import SHARE, search
+from .newton import find_mode
 from .proposal import generator
 from .stopwatch import Stopwatch
 from .target import Target
@@ -34,13 +35,15 @@ def svgd(target: Target, budget: Budget, key: jax.Array) -> Answer:
     """
     with Stopwatch() as tuning:
         mode = find_mode(target, int(0.3 * budget.gradients), 0.1 * budget.tolerance)
-    frame, spent = mode.frame, mode.gradients
+        others = search(mode.frame, int(SHARE * budget.gradients), key)
+    frame, spent = mode.frame, mode.gradients + others.gradients
     d, dtype = frame.dimension, frame.centre.dtype
     room = min(int(FIT_SHARE * budget.gradients), budget.gradients - spent - CERTIFICATE)
     count = max(COUNT, 2 * d)
     steps = min(max(room - (SAVES + 2) * count, 0) // count, STEPS) // SAVES * SAVES
     x = jnp.asarray(generator(key, 2).standard_normal((count, d)), dtype)
-    cloud, ledger, statements = Particles.from_positions(x), None, ()
+    cloud, ledger = Particles.from_positions(x), None
+    statements = (others.statement(),)
     with Stopwatch() as watch:
         if steps > 0:
             run = solve(
@@ -53,7 +56,7 @@ def svgd(target: Target, budget: Budget, key: jax.Array) -> Answer:
             )
             cloud, ledger = run.final, run.ledger
             spent += (steps + SAVES + 2) * count
-            statements = (_discrepancy(frame, cloud),)
+            statements = (*statements, _discrepancy(frame, cloud))
     points = np.asarray(cloud.flat(), float)
     covariance = np.cov(points.T).reshape(d, d)
     law = Gaussian(

@@ -34,7 +34,8 @@ from .descent import Descent, descend
 from .fitted import CERTIFICATE, weighted_answer
 from .frame import Frame
 from .importance import CHUNK, weigh
-from .laplace import Mode, find_mode
+from .modes import SHARE, search
+from .newton import Mode, find_mode
 from .stopwatch import Stopwatch
 from .target import Target
 
@@ -78,9 +79,11 @@ def _answer(
 ) -> Answer:
     with Stopwatch() as tuning:
         mode = find_mode(target, int(0.3 * budget.gradients), 0.1 * budget.tolerance)
+        others = search(mode.frame, int(SHARE * budget.gradients), key)
         frame, law = start(mode, family)
+        spent = mode.gradients + others.gradients
     with Stopwatch() as watch:
-        run = fit(frame, law, geometry, budget, mode.gradients, jax.random.fold_in(key, 1))
+        run = fit(frame, law, geometry, budget, spent, jax.random.fold_in(key, 1))
     seconds = {
         "compile": tuning.compile + watch.compile,
         "tune": tuning.run,
@@ -92,10 +95,10 @@ def _answer(
         run.state,
         budget,
         key,
-        spent=mode.gradients + run.gradients,
+        spent=spent + run.gradients,
         seconds=seconds,
         ledger=run.ledger,
-        statements=(descent_statement(run, budget.tolerance),),
+        statements=(descent_statement(run, budget.tolerance), others.statement()),
         optimum=None if family == "low-rank" else family,
     )
 
