@@ -15,6 +15,8 @@ from .answer import Method
 _HOME: dict[str, str] = {
     "hmc": "chains:hmc",
     "langevin": "chains:langevin",
+    "kinetic-langevin": "unadjusted:kinetic_langevin",
+    "microcanonical": "unadjusted:microcanonical",
 }
 
 DEFAULT: tuple[str, ...] = ()
