@@ -13,11 +13,12 @@ import jax
 import numpy as np
 
 from ..schemes import OBABO, Euler, Metropolis
+from ..trajectory import Trajectory
 from .answer import Answer, Budget
 from .beginning import begin
 from .certificate import Certificate, uncertified
 from .diagnostics import diagnose
-from .dynamics import Account, Ensemble, geometry_of
+from .dynamics import Account, Ensemble
 from .sampling_error import sampling_error
 from .stopwatch import Stopwatch
 from .target import Target
@@ -28,8 +29,22 @@ MOST_DRAWS = 16_384
 LEAST_SAVES = 8
 
 
+class Adjusted:
+    """What Metropolis-adjusted moves share."""
+
+    def every(self, step: float, length: float) -> int:
+        """Every move is saved."""
+        del step, length
+        return 1
+
+    def seen(self, run: Trajectory) -> tuple[float, float]:
+        """From the ledger."""
+        assert run.ledger.acceptance is not None and run.ledger.divergence is not None
+        return float(np.mean(run.ledger.acceptance[1:])), float(np.mean(run.ledger.divergence[1:]))
+
+
 @dataclasses.dataclass(frozen=True)
-class Hybrid:
+class Hybrid(Adjusted):
     """Hamiltonian moves: a fresh momentum, leapfrogs for about `length`, accept or turn back.
 
     `most`: leapfrogs in one move.
@@ -39,7 +54,7 @@ class Hybrid:
     target: float = 0.8
     exponent: float = 2.0
     steps: int = 4
-    adapts_length: bool = True
+    lag: float | None = 0.0
 
     def scheme(self, step: float, length: float) -> Metropolis:
         """step: of one leapfrog."""
@@ -56,13 +71,13 @@ class Hybrid:
 
 
 @dataclasses.dataclass(frozen=True)
-class Langevin:
+class Langevin(Adjusted):
     """One gradient step with noise, accepted or not."""
 
     target: float = 0.57
     exponent: float = 1.5
     steps: int = 16
-    adapts_length: bool = False
+    lag: float | None = None
 
     def scheme(self, step: float, length: float) -> Metropolis:
         """`length` is not used."""
@@ -82,8 +97,8 @@ def hmc(target: Target, budget: Budget, key: jax.Array) -> Answer:
     Sountsov, AISTATS 2022 (tuning by many chains).
     """
     # At least 50 moves of every chain, in half of the budget.
-    most = max(2.0, 0.5 * budget.gradients / (50.0 * _chains(budget)))
-    return _adjusted("hmc", Hybrid(most), target, budget, key, kinetic=True)
+    most = max(2.0, 0.5 * budget.gradients / (50.0 * how_many(budget)))
+    return _adjusted("hmc", Hybrid(most), target, budget, key, "kinetic")
 
 
 def langevin(target: Target, budget: Budget, key: jax.Array) -> Answer:
@@ -91,46 +106,27 @@ def langevin(target: Target, budget: Budget, key: jax.Array) -> Answer:
 
     Source: Roberts and Tweedie, Bernoulli 2 (1996) 341.
     """
-    return _adjusted("langevin", Langevin(), target, budget, key, kinetic=False)
+    return _adjusted("langevin", Langevin(), target, budget, key, "plain")
 
 
 def _adjusted(
-    name: str, move: Any, target: Target, budget: Budget, key: jax.Array, *, kinetic: bool
+    name: str, move: Any, target: Target, budget: Budget, key: jax.Array, kind: str
 ) -> Answer:
     account = Account(budget.gradients)
-    chains = _chains(budget)
-    first, second, third = jax.random.split(key, 3)
-    with Stopwatch() as watch:
-        start = begin(target, chains, first, account)
-        ensemble = Ensemble(
-            start.energy, None, second, account, kinetic, geometry_of(kinetic)  # pyright: ignore
-        )
-        ensemble.place(start.z)
-        size = target.dimension**-0.25 if kinetic else target.dimension ** (-1 / 3)
-        tuned = warm_up(ensemble, move, Tuned(1.1 * size, 0.5 * np.pi))
-    account.book("tune", watch)
+    ensemble, tuned, note = prepare(move, target, budget, key, kind, account)
     with Stopwatch() as watch:
         run, every = sample(ensemble, move, tuned)
     account.book("run", watch)
     if run is None:
-        certificate = uncertified(f"{budget.gradients} gradients do not reach beyond warm-up")
-        draws = ensemble.energy.back(ensemble.positions)[:, None]
-        return Answer(name, target, draws, certificate, account.spent, account.seconds)
+        return unfinished(name, ensemble)
     with Stopwatch() as watch:
         z = ensemble.saved(run)
         draws = ensemble.energy.back(z)
         spread = sampling_error(draws)
-        statements = diagnose(ensemble, z, spread, run.ledger, third, every=every)
+        statements = diagnose(ensemble, z, spread, run.ledger, every=every)
         certificate = Certificate(tuple(statements), mean=spread.mean, sd=spread.sd)
     account.book("certify", watch)
     leaps = getattr(move.scheme(tuned.step, tuned.length), "leaps", 1)
-    notes = (
-        f"{chains} chains from "
-        f"{f'{start.modes} modes by Laplace' if start.laplace else 'about the start'}; "
-        f"warm-up of {tuned.rounds} rounds, coordinates reshaped {tuned.reshaped} times, "
-        f"{tuned.restarted} chains restarted; "
-        f"step {tuned.step:.3g}, {leaps:.3g} leaps",
-    )
     return Answer(
         name,
         target,
@@ -139,11 +135,42 @@ def _adjusted(
         account.spent,
         account.seconds,
         ledger=run.ledger,
-        notes=notes,
+        notes=(f"{note}; step {tuned.step:.3g}, {leaps:.3g} leaps",),
     )
 
 
-def _chains(budget: Budget) -> int:
+def prepare(
+    move: Any, target: Target, budget: Budget, key: jax.Array, kind: str, account: Account
+) -> tuple[Ensemble, Tuned, str]:
+    """The warmed-up ensemble, what tuning found, and a sentence on both."""
+    first, second = jax.random.split(key)
+    with Stopwatch() as watch:
+        start = begin(target, how_many(budget), first, account)
+        still: Any = None
+        ensemble = Ensemble(start.energy, still, second, account, kind)
+        ensemble.place(start.z)
+        size = target.dimension ** (-1 / 3 if kind == "plain" else -1 / 4)
+        tuned = warm_up(ensemble, move, Tuned(1.1 * size, 0.5 * np.pi))
+    account.book("tune", watch)
+    note = (
+        f"{ensemble.chains} chains from "
+        f"{f'{start.modes} modes by Laplace' if start.laplace else 'about the start'}; "
+        f"warm-up of {tuned.rounds} rounds, coordinates reshaped {tuned.reshaped} times, "
+        f"{tuned.restarted} chains restarted"
+    )
+    return ensemble, tuned, note
+
+
+def unfinished(name: str, ensemble: Ensemble) -> Answer:
+    """The answer where the budget ends with warm-up: the chains as they stand."""
+    account, target = ensemble.account, ensemble.energy.target
+    certificate = uncertified(f"{account.limit} gradients do not reach beyond warm-up")
+    draws = ensemble.energy.back(ensemble.positions)[:, None]
+    return Answer(name, target, draws, certificate, account.spent, account.seconds)
+
+
+def how_many(budget: Budget) -> int:
+    """Chains for a budget: fewer where 64 would have less than 100 gradients each."""
     return CHAINS if budget.gradients >= 100 * CHAINS else FEW_CHAINS
 
 

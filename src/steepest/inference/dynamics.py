@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import equinox as eqx
@@ -19,10 +20,10 @@ from jaxtyping import Array, Float
 from ..driver import solve
 from ..flow import Flow
 from ..functionals import Energy
-from ..geometries import AbstractGeometry
+from ..geometries import AbstractGeometry, Euclidean, Friction, Isokinetic, Symplectic
 from ..noise import Thermal
 from ..random import Randomness
-from ..schemes import Metropolis
+from ..schemes import OBABO, Metropolis
 from ..states import Particles, Phase
 from ..trajectory import Trajectory
 from .stopwatch import Stopwatch
@@ -85,16 +86,20 @@ class Account:
 class Ensemble:
     """The chains on their way: positions in whitened coordinates, momenta, keys, and the account.
 
-    `geometry`: builds the geometry from a friction.
+    `kind`: "plain" (positions alone), "kinetic" or "isokinetic".
     """
 
     energy: Whitened
     state: Particles
     key: Any
     account: Account
-    kinetic: bool
-    geometry: Any
+    kind: str
     turn: int = 0
+
+    @property
+    def kinetic(self) -> bool:
+        """Whether there are momenta."""
+        return self.kind != "plain"
 
     @property
     def chains(self) -> int:
@@ -122,12 +127,19 @@ class Ensemble:
         at = jnp.asarray(z, self.energy.centre.dtype)
         if self.kinetic:
             drawn = generator(self.next_key()).standard_normal(z.shape)
+            if self.kind == "isokinetic":
+                size = np.linalg.norm(drawn, axis=1, keepdims=True)
+                drawn *= math.sqrt(z.shape[1] - 1) / size
             at = Phase(at, jnp.asarray(drawn, at.dtype))
         self.state = Particles.from_positions(at)
 
     def flow(self, friction: float) -> Flow:
         """Of one chain, at temperature 1."""
-        return Flow(Energy(self.energy), self.geometry(friction), Thermal(1.0))
+        geometry: AbstractGeometry = Euclidean()
+        if self.kinetic:
+            kept = Isokinetic() if self.kind == "isokinetic" else Symplectic()
+            geometry = kept + Friction(friction)
+        return Flow(Energy(self.energy), geometry, Thermal(1.0))
 
     def advance(
         self, scheme: Any, steps: int, *, friction: float = 1.0, save_every: int = 1
@@ -135,10 +147,10 @@ class Ensemble:
         """`steps` more steps of all chains, which move on; costs are entered."""
         key = self.next_key()
         options = dict(scheme=scheme, steps=steps, save_every=save_every, key=key)
-        run = solve(self.flow(friction), self.state, **options)
-        self.state = run.final
         # Every step's gradients, and one where the run starts.
         self.account.spend(self.chains * (1 + int(step_costs(scheme, key, steps).sum())))
+        run = solve(self.flow(friction), self.state, **options)
+        self.state = run.final
         return run
 
     def planned(self, scheme: Any, gradients: int) -> int:
@@ -177,13 +189,7 @@ def _counts(leaps: Any, key: Any, first: Any) -> Any:
     return jax.vmap(lambda k: scheme.count(source.at(k)))(first + jnp.arange(1024, dtype="uint32"))
 
 
-def _any() -> Metropolis:
-    from ..schemes import OBABO
-
-    return Metropolis(OBABO(1.0), leaps=1.0)
-
-
-_ANY = _any()
+_ANY = Metropolis(OBABO(1.0), leaps=1.0)
 
 
 def in_batches(fn: Any, energy: Whitened, points: np.ndarray, *others: np.ndarray) -> Any:
@@ -216,12 +222,3 @@ def slope_at(energy: Whitened, z: Any, probe: Any) -> tuple[Any, Any, Any]:
     (value, slope), (_, curved) = jax.jvp(both, (z,), (probe,))
     return value, slope, jnp.dot(probe, curved)
 
-
-def geometry_of(kinetic: bool) -> Any:
-    """The geometry for a friction: of phase space, or Euclidean."""
-    from ..geometries import Euclidean, Friction, Symplectic
-
-    def build(friction: float) -> AbstractGeometry:
-        return Symplectic() + Friction(friction) if kinetic else Euclidean()
-
-    return build

@@ -26,6 +26,8 @@ _HOME: dict[str, str] = {
     "annealing": "annealing:annealing",
     "hmc": "chains:hmc",
     "langevin": "chains:langevin",
+    "kinetic-langevin": "unadjusted:kinetic_langevin",
+    "microcanonical": "unadjusted:microcanonical",
 }
 
 DEFAULT = ("laplace", "natural-gradient", "hmc")

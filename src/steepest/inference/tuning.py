@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import stats
 
+from ..errors import Diverged
+from ..trajectory import Trajectory
 from .dynamics import Ensemble
 
 BAND = 1.3
@@ -31,7 +33,7 @@ class Move(Protocol):
     target: float
     exponent: float
     steps: int
-    adapts_length: bool
+    lag: float | None
 
     def scheme(self, step: float, length: float) -> Any:
         """What advances the chains."""
@@ -39,6 +41,14 @@ class Move(Protocol):
 
     def friction(self, step: float, length: float) -> float:
         """Of the bath."""
+        ...
+
+    def every(self, step: float, length: float) -> int:
+        """Steps between the saves that warm-up looks at, an odd number."""
+        ...
+
+    def seen(self, run: Trajectory) -> tuple[float, float]:
+        """(acceptance, share of divergences) of a run."""
         ...
 
 
@@ -134,18 +144,23 @@ def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
         length = min(tuned.length, 3 * tuned.step) if settling else tuned.length
         scheme = move.scheme(tuned.step, length)
         each = 1.1 * ensemble.chains * getattr(scheme, "leaps", 1)
-        affordable = int((limit - ensemble.account.spent - ensemble.chains) / each)
+        every = move.every(tuned.step, length)
+        affordable = int((limit - ensemble.account.spent - ensemble.chains) / each / every)
         if affordable < move.steps:
             return tuned
         steps = move.steps if settling else min(window, affordable)
-        run = ensemble.advance(scheme, steps, friction=move.friction(tuned.step, length))
-        assert run.ledger.acceptance is not None and run.ledger.divergence is not None
-        tuned.acceptance = float(np.mean(run.ledger.acceptance[1:]))
         tuned.rounds += 1
+        friction = move.friction(tuned.step, length)
+        try:
+            run = ensemble.advance(scheme, steps * every, friction=friction, save_every=every)
+        except Diverged:
+            tuned.step *= 0.25
+            continue
+        tuned.acceptance, diverged = move.seen(run)
         good = abs(tuned.acceptance - target) < 0.12
         z = ensemble.saved(run)
         stuck = _restart(ensemble, z, tuned)
-        if not settling and np.mean(run.ledger.divergence[1:]) > np.mean(stuck):
+        if not settling and diverged > np.mean(stuck):
             # Somewhere the law is narrower than on average: shorter steps everywhere.
             target = min(0.5 * (1.0 + target), 0.95)
         tuned.step = next_step(tuned.step, tuned.acceptance, target, move.exponent)
@@ -155,8 +170,8 @@ def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
         if tuned.acceptance < 0.3:
             continue
         z = z[~stuck]
-        if move.adapts_length:
-            longer = next_length(tuned.length, slowest(z), tuned.acceptance)
+        if move.lag is not None:
+            longer = next_length(tuned.length, slowest(z) - move.lag, tuned.acceptance)
             good &= longer < 1.3 * tuned.length
             tuned.length = longer
         change = reshape(z, ensemble.energy.factor.ndim == 1)
