@@ -23,13 +23,15 @@ class Entry(eqx.Module):
 
     `dissipated`: energy given to the bath or lost to friction. `accepted`: 1 or 0 (Metropolis).
     `violation`: by how much De Giorgi's inequality fails (minimizing movements), and `residual`:
-    the optimality residual of the inner problem.
+    the optimality residual of the inner problem. `work`: of the protocol, where the scheme switches
+    it at a fixed state and so knows it exactly.
     """
 
     dissipated: Float[Array, "..."]
     accepted: Float[Array, "..."] | None = None
     violation: Float[Array, ""] | None = None
     residual: Float[Array, ""] | None = None
+    work: Float[Array, "..."] | None = None
 
 
 class AbstractScheme(eqx.Module):
