@@ -41,6 +41,10 @@ TUNINGS = (2, 2, 2)
 """Steps of the pilot at a level between two looks at the acceptance."""
 
 
+BLOCK = 4
+"""Points at which E is evaluated at once, in units of the number of chains."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Protocol:
     """Levels s_0 = 0 < ... < s_K = 1, with the basis (d, d) and the step of the moves at each."""
@@ -124,15 +128,19 @@ class Bridge:
         return self.valued(together), found[-1], run
 
     def valued(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(x, V, E) at points (G, n, d), n a multiple of the chains; V and E are (G, n)."""
-        blocks = x.reshape(-1, self.count, x.shape[-1])
-        self.gradients += len(blocks) * self.count
-        dtype, law = self.target.start.dtype, self.reference.law
+        """(x, V, E) at points (G, n, d); V and E are (G, n)."""
+        flat = x.reshape(-1, x.shape[-1]).astype(self.target.start.dtype)
+        self.gradients += len(flat)
         # In blocks of one shape, so that any number of points takes one compiled program.
-        values = [_values(self.target, law, jnp.asarray(block, dtype)) for block in blocks]
-        energy, log_reference = np.moveaxis(np.asarray(values, float), 0, 1)
-        energy = np.where(np.isnan(energy), np.inf, energy).reshape(x.shape[:2])
-        return x, energy + log_reference.reshape(x.shape[:2]), energy
+        size = BLOCK * self.count
+        filled = np.pad(flat, ((0, -len(flat) % size), (0, 0)), mode="edge")
+        values = [
+            _values(self.target, self.reference.law, block)
+            for block in filled.reshape(-1, size, x.shape[-1])
+        ]
+        energy, log_reference = np.moveaxis(np.asarray(values, float), 0, 1).reshape(2, -1)
+        energy = np.where(np.isnan(energy), np.inf, energy)[: len(flat)].reshape(x.shape[:2])
+        return x, energy + log_reference[: len(flat)].reshape(x.shape[:2]), energy
 
     def resample(
         self, x: np.ndarray, gap: np.ndarray, width: float, random: np.random.Generator

@@ -3,7 +3,7 @@
 Where Hess E >= Lambda (a diagonal matrix) everywhere, pi ~ exp(-E) satisfies, in the norm of
 Lambda, the logarithmic Sobolev inequality (Bakry and Emery) and Talagrand's (Otto and Villani):
 
-    KL(q || pi) <= 1/2 E_q |grad log (q / pi)|^2 (in Lambda^{-1}),      W_2^2(q, pi) <= 2 KL(q || pi)
+    KL(q || pi) <= 1/2 E_q |grad log (q / pi)|^2 (by Lambda^{-1}),    W_2^2(q, pi) <= 2 KL(q || pi)
 
 and a distance W_2 in that norm bounds, for every coordinate, Lambda_j ((m_j - m'_j)^2 +
 (sd_j - sd'_j)^2) <= W_2^2, since it does so for marginal laws (Gelbrich).
@@ -33,7 +33,9 @@ from .target import Target
 CONVEX_LOSSES = ("logistic_loss", "poisson_loss", "gaussian_loss")
 """Losses of `problems.generalised_linear` that are convex in the linear predictor."""
 
-STRUCTURE = "E - |x|^2 in Lambda / 2 is convex: losses convex in a linear predictor, Gaussian priors"
+STRUCTURE = (
+    "E - |x|^2 in Lambda / 2 is convex: losses convex in a linear predictor, Gaussian priors"
+)
 
 
 def strong_convexity(target: Target) -> np.ndarray | None:

@@ -30,7 +30,7 @@ DESCENTS = 8
 
 MOST_MODES = 6
 SEPARATION = 4.0
-"""Two minima are one mode if this close in squared standard deviations, plus what a descent leaves."""
+"""Minima this close, in squared standard deviations, are one: descents leave a difference."""
 
 EVEN = 0.2
 """The share of the weights that is even: Laplace's masses may be wrong."""
