@@ -260,7 +260,7 @@ def _statements(
     up: Sweep, down: Sweep, lower: float, upper: float, estimate: float, error: float
 ) -> tuple[Statement, ...]:
     """What can be seen to be wrong with a bracket."""
-    weights = min(up.effective.min(), down.effective.min())
+    weights = float(up.effective.min())
     rates = np.concatenate([up.acceptance, down.acceptance])
     ways = [
         _distance(logs.log_ratios.sum(axis=0), sign, estimate, error)
@@ -287,7 +287,7 @@ def _statements(
             1.0 / weights - 1.0,
             9.0,
             assumption="the particles see the law of each level",
-            why="n / ESS - 1, worst switch of any island; the levels aim at 1",
+            why="n / ESS - 1 of the worst switch on the way up; the levels aim at 1",
             floor=1.0,
         ),
         Statement.of(
@@ -296,7 +296,7 @@ def _statements(
             0.9,
             assumption="none",
             why="of the Metropolis moves, worst level",
-            floor=0.43,
+            floor=0.1,
         ),
     )
 
