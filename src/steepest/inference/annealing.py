@@ -23,7 +23,7 @@ from .certificate import CONFIDENCE, Certificate, Statement, uncertified
 from .evidence import REACHED, Annealed, anneal
 from .target import Target
 
-FINAL = 4.0
+FINAL = 6.0
 """How many times as many states as at other levels are made at the target."""
 
 LARGEST_GAP = 1.0

@@ -296,7 +296,7 @@ def _statements(
             0.9,
             assumption="none",
             why="of the Metropolis moves, worst level",
-            floor=0.1,
+            floor=0.2,
         ),
     )
 
