@@ -6,7 +6,16 @@ import argparse
 import importlib
 import platform
 
-NAMES = ("sampling", "density", "jko", "dial", "interacting", "mixture_target", "optimizers")
+NAMES = (
+    "sampling",
+    "density",
+    "jko",
+    "dial",
+    "interacting",
+    "mixture_target",
+    "optimizers",
+    "evidence",
+)
 
 
 def main() -> None:
