@@ -272,7 +272,8 @@ def _saves(
         new, memory_, entry = scheme.advance(flow, state, memory, time, step, source)
         entry = jax.tree.map(lambda x: flow.account(new, x), entry)
         if ledger == "steps":
-            interval = interval.add(entry, work_of_step(flow, state, new, time, step))
+            work = work_of_step(flow, state, new, time, step) if entry.work is None else entry.work
+            interval = interval.add(entry, work)
         new, memory_ = _cast(new, state), _cast(memory_, memory)
         return new, memory_, index + jnp.uint32(1), interval
 

@@ -62,6 +62,9 @@ def _closing(context: Context) -> list[Check]:
     if not all(part.functional.exact for part in context.flow.parts):
         why = "the score is estimated by an estimator that has no potential"
         return [Check.undecided("balance", why)]
+    if isinstance(context.scheme, Metropolis) and context.flow.time_dependent:
+        why = "what a Metropolis step dissipates beyond heat changes along the protocol"
+        return [Check.undecided("balance", why)]
     if isinstance(context.scheme, Metropolis) and context.explicit:
         return [
             Check.undecided("balance", "a Metropolis step is heat as a whole: nothing to close")
@@ -222,7 +225,7 @@ def _one_step(
     source = randomness.at(jnp.uint32(0))
     memory = scheme.init(flow, state, time, source)
     new, _, entry = scheme.advance(flow, state, memory, time, step, source)
-    work = work_of_step(flow, state, new, time, step)
+    work = work_of_step(flow, state, new, time, step) if entry.work is None else entry.work
     entry = jax.tree.map(lambda x: flow.account(new, x), entry)
     before = flow.account(state, flow.per_point(state, time))
     after = flow.account(new, flow.per_point(new, time + step))

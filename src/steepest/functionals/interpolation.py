@@ -1,4 +1,5 @@
-"""From one functional to another, along a straight line of functionals (eq. 43, 49).
+"""From one functional to another, along a straight line of functionals (eq. 43, 49); a protocol
+held still.
 
 (1 - s) F_0 + s F_1: for energies the Gibbs laws are the geometric path exp(-F_0)^{1-s} exp(-F_1)^s,
 which annealing follows; with s a schedule of time it is a protocol that does work.
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .base import AbstractFunctional
+from .energy import Hamiltonian
+from .measures import ExpectedEnergy
 
 
 class Interpolation(AbstractFunctional):
@@ -70,3 +73,33 @@ class InBasis(AbstractFunctional):
     @property
     def name(self) -> str:
         return self.part.name
+
+
+class Frozen(AbstractFunctional):
+    """A functional with a protocol, held at one time: `at` another time changes nothing."""
+
+    part: AbstractFunctional
+
+    def __call__(self, state: Any) -> Float[Array, ""]:
+        return self.part(state)
+
+    def differential(self, state: Any) -> Any:
+        return self.part.differential(state)
+
+    def check(self, state: Any) -> None:
+        self.part.check(state)
+
+    @property
+    def name(self) -> str:
+        return self.part.name
+
+
+def frozen(functional: AbstractFunctional, time: Any) -> AbstractFunctional:
+    """An energy, a Hamiltonian or their expectation with its protocol held at `time`."""
+    if not functional.time_dependent:
+        return functional
+    if isinstance(functional, ExpectedEnergy):
+        return ExpectedEnergy(frozen(functional.energy, time))
+    if isinstance(functional, Hamiltonian):
+        return Hamiltonian(frozen(functional.potential, time), functional.mass)
+    return Frozen(functional.at(time))

@@ -23,7 +23,7 @@ from .certificate import CONFIDENCE, Certificate, Statement, uncertified
 from .evidence import REACHED, Annealed, anneal
 from .target import Target
 
-FINAL = 4.0
+FINAL = 6.0
 """How many times as many states as at other levels are made at the target."""
 
 LARGEST_GAP = 1.0
@@ -140,7 +140,7 @@ def ledger(found: Annealed) -> Ledger:
     """The ledger of the way up: an entry for each level, the clock being the share of the target.
 
     `work`: of the switches, on average over particles; `dissipated`: the heat of the moves at each
-    level. What resampling changes of the mean energy stands in `closure`.
+    level. `functional` counts the kinetic energy of the moves. What resampling changes of the mean energy stands in `closure`.
     """
     up, protocol = found.up, found.protocol
     levels = len(protocol.shares)

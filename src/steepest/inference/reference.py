@@ -1,6 +1,6 @@
 """Where annealing starts: a normalised law that covers the target, found from its modes.
 
-Optimisation (L-BFGS of SciPy) from the start and from points strewn around the mode found there;
+Optimisation (BFGS of SciPy) from the start and from points strewn around the mode found there;
 a Gaussian of the curvature at every distinct mode, a little wider than Laplace's; their mixture,
 weighted by the masses that Laplace's method gives them. A mode that no descent reaches is not in
 it: what rests on the reference says so.
@@ -30,7 +30,7 @@ DESCENTS = 8
 
 MOST_MODES = 6
 SEPARATION = 4.0
-"""Two minima are one mode if this close in squared standard deviations, plus what L-BFGS leaves."""
+"""Minima this close, in squared standard deviations, are one: descents leave a difference."""
 
 EVEN = 0.2
 """The share of the weights that is even: Laplace's masses may be wrong."""
@@ -127,6 +127,10 @@ class _KnownMode(Exception):
     """A descent came close to a mode that is known: nothing more is to be learnt from it."""
 
 
+class _Exhausted(Exception):
+    """A descent has used up its gradients."""
+
+
 class _Search:
     """Descents and curvatures, counted."""
 
@@ -140,23 +144,33 @@ class _Search:
     def descend(self, start: np.ndarray, known: Any = ()) -> tuple[np.ndarray, float, bool]:
         """(point, E, whether it is a minimum); raises _KnownMode on the way to one of `known`."""
         dtype = self.target.start.dtype
+        most = max(10, min(self.left // 2, 200))
+        slopes: list[float] = []
+        best = (math.inf, start)
 
         def fn(x: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal best
             if any(_near(x, mode) for mode in known):
                 raise _KnownMode
+            if len(slopes) == most:
+                raise _Exhausted
             self.spent += 1
             value, slope = _value_and_slope(self.target, jnp.asarray(x, dtype))
             value, slope = float(value), np.asarray(slope, float)
-            good = math.isfinite(value) and bool(np.all(np.isfinite(slope)))
-            return (value, slope) if good else (1e30, np.zeros_like(slope))
+            if not (math.isfinite(value) and bool(np.all(np.isfinite(slope)))):
+                value, slope = 1e30, np.zeros_like(slope)
+            slopes.append(float(np.max(np.abs(slope))))
+            best = min(best, (value, x.copy()), key=lambda pair: pair[0])
+            return value, slope
 
-        # In single precision values are known to eps |E|, which ends the descent.
-        tolerance = {"ftol": 10 * float(jnp.finfo(dtype).eps), "gtol": 1e-4}
-        most = max(10, min(self.left // 2, 200))
-        found = optimize.minimize(
-            fn, start, jac=True, method="L-BFGS-B", options={"maxfun": most, **tolerance}
-        )
-        return found.x, float(found.fun), bool(found.status == 0) and found.fun < 1e29
+        try:
+            found = optimize.minimize(fn, start, jac=True, method="BFGS", options={"gtol": 1e-3})
+        except _Exhausted:
+            return best[1], best[0], False
+        # In single precision a search ends where values are known no better: that is a minimum too,
+        # if the slope has gone.
+        small = float(np.max(np.abs(found.jac))) <= max(0.05, 1e-3 * slopes[0])
+        return found.x, float(found.fun), found.fun < 1e29 and small
 
     def curvature(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(factor, precision) of Laplace's covariance; flat or bent-down directions are cut off."""
