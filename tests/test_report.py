@@ -13,9 +13,9 @@ import pytest
 from steepest import figures
 from steepest.naming import flatten
 from steepest.report import Picture, Record, ledger_csv, paint, render
-from steepest.report.diagnostics import summarise, warn
 from steepest.report.markup import Markup, escape, tag
 from steepest.report.page import number
+from steepest.summary import summarise, warn
 
 EVIL = "<script>alert(1)</script>"
 QUOTE = '"><img src=x onerror=alert(1)>'

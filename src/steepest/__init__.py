@@ -70,8 +70,10 @@ _HOME = {
         "Friction",
         "Hyperbolic",
         "HyperbolicEntropy",
+        "Isokinetic",
         "Norm",
         "PNorm",
+        "Parametric",
         "Potential",
         "Product",
         "Riemannian",
@@ -87,6 +89,7 @@ _HOME = {
     "flow": ["Flow"],
     "schemes": [
         "BAOAB",
+        "Backtracking",
         "BirthDeath",
         "Composition",
         "Euler",
@@ -164,8 +167,11 @@ if TYPE_CHECKING:
     from .geometries import Friction as Friction
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
+    from .geometries import Isokinetic as Isokinetic
     from .geometries import Norm as Norm
+    from .geometries import Parametric as Parametric
     from .geometries import PNorm as PNorm
+    from .geometries import Parametric as Parametric
     from .geometries import Potential as Potential
     from .geometries import Product as Product
     from .geometries import Riemannian as Riemannian
@@ -195,6 +201,7 @@ if TYPE_CHECKING:
     from .samplers import stationary as stationary
     from .schemes import BAOAB as BAOAB
     from .schemes import OBABO as OBABO
+    from .schemes import Backtracking as Backtracking
     from .schemes import BirthDeath as BirthDeath
     from .schemes import Composition as Composition
     from .schemes import Euler as Euler

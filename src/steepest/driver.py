@@ -33,7 +33,7 @@ from .trajectory import Trajectory
 CHUNK_SECONDS = 0.5
 CHUNK_BYTES = 16 * 2**20
 MOST_SAVES = 4096
-DIALS = ("temperature", "gamma", "step", "factor", "mass", "time")
+DIALS = ("temperature", "gamma", "step", "factor", "mass", "time", "leaps")
 """Python floats under these names are traced, so that turning a dial does not compile again."""
 
 

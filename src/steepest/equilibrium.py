@@ -45,6 +45,8 @@ def equilibrium(functional: Any, geometry: Any, noise: Any) -> Equilibrium:
     others = [term for term in terms if not isinstance(term, Thermal)]
     if not geometry.dissipative:
         return Equilibrium("none", "every level set of H is invariant")
+    if geometry.isothermal and not thermal:
+        return Equilibrium("unknown", "Gibbs at the temperature of the momenta, if ergodic")
     if others:
         names = " + ".join(term.name for term in others)
         return Equilibrium("unknown", f"not Gibbs unless {names} matches the geometry")

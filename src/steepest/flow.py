@@ -112,8 +112,9 @@ class AbstractFlow(eqx.Module):
 
     @property
     def warm(self) -> bool:
-        """Whether a bath exchanges heat with the state, by noise or by repulsion: F may rise."""
-        return self.noisy or any(part.thermal is not None for part in self.parts)
+        """Whether a bath exchanges heat with the state, in whatever way: F may rise."""
+        baths = (part.thermal is not None or part.geometry.isothermal for part in self.parts)
+        return self.noisy or any(baths)
 
     @property
     def time_dependent(self) -> bool:
@@ -197,14 +198,7 @@ class Flow(AbstractFlow):
 
     def velocity_along(self, state: Any, covector: Any, time: Any) -> Any:
         """-K covector (+ temperature div K): the velocity at a state whose covector is known."""
-        geometry = self.geometry.at(time)
-        velocity = tree.scale(-1.0, geometry.sharp(state, covector))
-        temperature = self.temperature(time)
-        if temperature is not None and not geometry.constant:
-            spread = geometry.divergence(state)
-            if spread is not None:
-                velocity = tree.axpy(temperature, spread, velocity)
-        return velocity
+        return self.geometry.at(time).drift(state, covector, self.temperature(time))
 
     def fluctuation(self, state, time, step, randomness):
         kick = None
@@ -464,6 +458,8 @@ def _on_law(flow: Flow) -> Flow:
     if flow.noise is None:
         return flow
     others = [term for term in flow.noise.terms if not isinstance(term, Thermal)]
+    if flow.functional.subsamples and all(isinstance(term, Minibatch) for term in flow.noise.terms):
+        return flow  # an estimate of the law's own differential
     if others or flow.thermal is None:
         names = " + ".join(term.name for term in others)
         raise ArgumentError("noise", names, "a law feels thermal noise only; use particles")

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import tree
 from .flow import AbstractFlow
-from .schemes import Entry, Metropolis, MinimizingMovement
+from .schemes import Backtracking, Entry, Metropolis, MinimizingMovement
 from .states import Density
 from .states.points import average, is_ensemble, points, standard_error
 
@@ -32,6 +32,7 @@ class Totals(eqx.Module):
     work: Any
     first: Any
     accepted: Any
+    diverged: Any
     violation: Any
     residual: Any
 
@@ -41,7 +42,7 @@ class Totals(eqx.Module):
         first = flow.account(state, flow.per_point(state, time))
         zero = jnp.zeros_like(first)
         scalar = jnp.zeros((), zero.dtype)
-        return cls(zero, zero, first, zero, scalar - jnp.inf, scalar)
+        return cls(zero, zero, first, zero, zero, scalar - jnp.inf, scalar)
 
     def add(self, entry: Entry, work: Any | None) -> Totals:
         """The totals after one more step."""
@@ -52,6 +53,9 @@ class Totals(eqx.Module):
             self.accepted
             if entry.accepted is None
             else self.accepted + entry.accepted.astype(self.accepted.dtype),
+            self.diverged
+            if entry.diverged is None
+            else self.diverged + entry.diverged.astype(self.diverged.dtype),
             self.violation
             if entry.violation is None
             else jnp.maximum(self.violation, entry.violation.astype(self.violation.dtype)),
@@ -66,7 +70,8 @@ class Totals(eqx.Module):
             self.dissipated + interval.dissipated,
             self.work + interval.work,
             self.first,
-            interval.accepted,  # a rate over the interval
+            interval.accepted,  # rates over the interval
+            interval.diverged,
             interval.violation,
             interval.residual,
         )
@@ -74,7 +79,7 @@ class Totals(eqx.Module):
     def restart(self) -> Totals:
         """Zero for a new interval."""
         zero, scalar = jnp.zeros_like(self.first), jnp.zeros((), self.first.dtype)
-        return Totals(zero, zero, self.first, zero, scalar - jnp.inf, scalar)
+        return Totals(zero, zero, self.first, zero, zero, scalar - jnp.inf, scalar)
 
 
 def work_of_step(flow: AbstractFlow, old: Any, new: Any, time: Any, step: Any) -> Any | None:
@@ -101,6 +106,7 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
         "closure": average(state, closure),
         "closure_error": standard_error(state, closure),
         "acceptance": average(state, totals.accepted) / jnp.maximum(steps, 1),
+        "divergence": average(state, totals.diverged) / jnp.maximum(steps, 1),
         "violation": totals.violation,
         "residual": totals.residual,
         "finite": tree.all_finite(points(state)) & jnp.all(jnp.isfinite(totals.dissipated)),
@@ -119,8 +125,10 @@ class Ledger:
     `functional`: F; `dissipation_rate`: <dF, K dF>; `dissipated`: its integral, or the heat given
     to the bath; `work`: done by a protocol; `closure`: F(t) - F(0) - work + dissipated, which
     theory wants zero; `*_error`: standard errors over an ensemble (zero for one state);
-    `acceptance`: over the last interval (None without Metropolis); `minimum`: the smallest value of
-    a density; `conserved`: named columns that must not move.
+    `acceptance`: over the last interval (of proposals, or the share of a step that was taken; else
+    None), and `divergence`: the share of its proposals that were thrown out (None without
+    Metropolis); `minimum`: the smallest value of a density; `conserved`: named columns that must
+    not move.
     """
 
     times: np.ndarray
@@ -134,6 +142,7 @@ class Ledger:
     closure_error: np.ndarray
     conserved: dict[str, np.ndarray]
     acceptance: np.ndarray | None = None
+    divergence: np.ndarray | None = None
     violation: np.ndarray | None = None
     residual: np.ndarray | None = None
     minimum: np.ndarray | None = None
@@ -155,6 +164,15 @@ class Ledger:
         extra = {f"conserved_{name}": column for name, column in self.conserved.items()}
         return {name: plain[name] for name in order} | extra
 
+    def to_xarray(self, attrs: dict[str, str] | None = None) -> Any:
+        """The columns over time as an xarray Dataset."""
+        import xarray
+
+        columns = {name: np.asarray(column) for name, column in self.columns().items()}
+        times = columns.pop("time")
+        variables = {name: (("time",), column) for name, column in columns.items()}
+        return xarray.Dataset(variables, coords={"time": times}, attrs=attrs)
+
     @classmethod
     def assemble(cls, flow: AbstractFlow, scheme: Any, times: Any, rows: dict[str, Any]) -> Ledger:
         """From the recorded rows of a run."""
@@ -165,8 +183,10 @@ class Ledger:
             conserved["mass"] = rows["mass"]
         names = {field.name for field in dataclasses.fields(cls)}
         kept = {name: column for name, column in rows.items() if name in names}
-        if not isinstance(scheme, Metropolis):
+        if not isinstance(scheme, (Backtracking, Metropolis)):
             kept["acceptance"] = None
+        if not isinstance(scheme, Metropolis):
+            kept["divergence"] = None
         if not isinstance(scheme, MinimizingMovement):
             kept["violation"] = kept["residual"] = None
         return cls(times=times, conserved=conserved, **kept)

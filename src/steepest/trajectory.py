@@ -140,19 +140,7 @@ class Trajectory:
 
         posterior = {name: values[:, warmup:] for name, values in self.variables().items()}
         data = arviz.from_dict(posterior=posterior, coords=coords, dims=dims)
-        columns = {k: np.asarray(v) for k, v in self.ledger.columns().items() if k != "time"}
-        import xarray
-
-        data.add_groups(
-            {
-                "ledger": xarray.Dataset(
-                    {name: (("time",), column) for name, column in columns.items()},
-                    coords={"time": np.asarray(self.times)},
-                    attrs=self.row,
-                )
-            },
-            warn_on_custom_groups=False,
-        )
+        data.add_groups({"ledger": self.ledger.to_xarray(self.row)}, warn_on_custom_groups=False)
         return data
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -45,7 +45,7 @@ def balance_checks(context: Context) -> list[Check]:
 
 def _acceptance(context: Context) -> list[Check]:
     """Does a Metropolis chain move? One proposal in ten is taken as the least."""
-    if context.ledger.acceptance is None:
+    if context.ledger.acceptance is None or not isinstance(context.scheme, Metropolis):
         return []
     late = context.ledger.acceptance[1 + len(context.ledger.acceptance) // 2 :]
     share = float(np.mean(late)) if len(late) else float(context.ledger.acceptance[-1])

@@ -41,7 +41,8 @@ def structure_checks(context: Context) -> list[Check]:
             state, judged = (sample, ground) if ground is not None else (few, whole)
             for _, term in itertools.product(range(3), _terms(judged)):
                 a, b = random(state), random(state)
-                if term.adaptive:  # its metric is of the position alone
+                # The metric of one is of the position alone; a thermostat keeps no energy.
+                if term.adaptive or term.isothermal:
                     continue
                 if not term.linear:
                     norms.append(max(float(x) for x in _duality(term, state, a, b)))
@@ -53,7 +54,8 @@ def structure_checks(context: Context) -> list[Check]:
                 worst = max(worst, odd / size)
                 negative = max(negative, -aa / size)
             count = judged.noise_terms
-            if part.thermal is not None and count and not judged.on_measures:
+            mixed = judged.on_measures or judged.isothermal
+            if part.thermal is not None and count and not mixed:
                 a, white = random(state), tuple(random(state) for _ in range(count))
                 squared, rate = _noise_norm(judged, state, a, white)
                 mismatch = max(mismatch, abs(squared - rate) / (abs(rate) + 1e-300))
@@ -67,7 +69,10 @@ def structure_checks(context: Context) -> list[Check]:
     if judged_linear:
         why = "<a, K b> = <b, K a> and <a, K a> >= 0 (antisymmetric where conservative)"
         checks.append(Check.compare("onsager symmetry", max(worst, negative), tolerance, why))
-    if any(p.thermal is not None and p.geometry.noise_terms for p in context.flow.parts):
+    if any(
+        p.thermal is not None and p.geometry.noise_terms and not p.geometry.isothermal
+        for p in context.flow.parts
+    ):
         checks.append(
             Check.compare(
                 "fluctuation-dissipation",

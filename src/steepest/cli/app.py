@@ -123,6 +123,59 @@ def compare_geometries(
     raise typer.Exit(code)
 
 
+@app.command()
+def compare(
+    posterior: Annotated[
+        str, typer.Argument(metavar="POSTERIOR", help="A spec, or FILE.py:NAME of a log density.")
+    ],
+    budget: Annotated[
+        int | None,
+        typer.Option("--budget", metavar="N", help="Gradients for each method; 20000 by default."),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--methods", metavar="NAMES", help="Methods to run, separated by commas."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The folder; by default runs/ and the name."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a key of the spec."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="The same as --set compare.seed=N.")
+    ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Execute the Python file that is named.")
+    ] = False,
+) -> None:
+    """Which method has this posterior right, how far off it can be, and what it cost.
+
+    Every method gets the same budget and a certificate: bounds on the error of the means and sds,
+    with what they assume, or the reason why there is none. The folder gets draws.nc (the
+    recommended draws), compare.csv and report.html.
+
+    \b
+    steepest compare examples/posteriors/breast_cancer.toml
+    steepest compare examples/posteriors/eight_schools.toml --methods hmc,laplace --budget 50000
+    steepest compare mymodel.py:log_density --set model.dimension=5 --allow-code
+
+    Exit code: 0 an answer is certified, 1 none could be, 2 wrong input.
+    """
+    from ..errors import SteepestError
+
+    try:
+        from .compare import command
+
+        code = command(posterior, budget, methods or [], out, settings or [], seed, allow_code)
+    except SteepestError as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
 def main() -> None:
     """The entry point of the `steepest` command."""
     app()

@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from . import environment, folder
 from .ingredients.base import Context, Section
 from .ingredients.contender import CONTENDERS
-from .spec import SpecError, override, read_tables, suggest, to_toml, validate
+from .spec import SpecError, override, read_tables, suggest, validate
 
 SECTIONS = ("model", "compare", "contender")
 
@@ -170,14 +170,15 @@ def _run(
                 wide=True,
             ),
         ),
-        spec=to_toml(_resolved(tables, path.parent, place)),
-        provenance=provenance.rows(
+        spec=provenance.resolved(tables, path.parent, place),
+        provenance=provenance.provenance(
             words,
             "steepest compare-geometries spec.toml --out again",
             began,
             seconds,
-            (compare.seed, compare.precision),
-            path.parent / model.data,
+            seed=compare.seed,
+            precision=compare.precision,
+            data=path.parent / model.data,
         ),
         sheets=(
             Sheet(
@@ -204,11 +205,3 @@ def _run(
 def _label(table: Any) -> str:
     label = getattr(table, "optimizer", None) or getattr(table, "norm", None) or table.kind
     return f"{label}, momentum {table.momentum:g}" if table.momentum else str(label)
-
-
-def _resolved(tables: dict[str, Any], start: Path, place: Path) -> dict[str, Any]:
-    from .provenance import move_paths
-
-    model = dict(tables["model"])
-    move_paths(model, start, place)
-    return {**tables, "model": model}

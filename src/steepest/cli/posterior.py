@@ -53,6 +53,11 @@ class PosteriorSpec:
     folder: Path
     name: str
 
+    @property
+    def title(self) -> str:
+        """The name without what says that it is a file: the run folder is called so."""
+        return re.sub(r"[^\w-]+", "_", self.name.removesuffix(".toml"))
+
     def tables(self) -> dict[str, Any]:
         """The resolved spec: every key with its value."""
         return {

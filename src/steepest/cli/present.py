@@ -14,9 +14,10 @@ from jax.flatten_util import ravel_pytree
 
 from .. import figures
 from ..naming import flatten
-from ..report import Picture, Record, diagnostics, ledger_csv, paint, render
+from ..report import Picture, Record, ledger_csv, paint, render
 from ..report.page import number
 from ..states.points import is_law
+from ..summary import summarise, warn
 from . import clouds, folder, laws
 from .build import Job
 from .execute import Outcome
@@ -35,8 +36,8 @@ def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: An
     if spec.state.kind in LAW_STATES:
         return laws.record(spec, job, outcome, resolved, provenance)
     names, draws = flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
-    summary = diagnostics.summarise(names, draws) if _samples(job) else []
-    said = diagnostics.warn(summary)
+    summary = summarise(names, draws) if _samples(job) else []
+    said = warn(summary)
     if trajectory.interrupted:
         said.append("the run was interrupted: this is what was done until then")
     return Record(

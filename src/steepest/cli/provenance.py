@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import platform
 import shlex
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,38 +16,21 @@ import jax
 import numpy
 
 from ..__about__ import __version__
-from .spec import Spec, to_toml
+from .spec import to_toml
 
 
 def provenance(
-    spec: Spec, command: list[str], began: datetime, seconds: dict[str, float]
-) -> tuple[tuple[str, str], ...]:
-    """(label, value) rows."""
-    again = "steepest run spec.toml --out again" + (
-        " --allow-code" if "--allow-code" in command else ""
-    )
-    data = getattr(spec.functional[0], "data", None)
-    return rows(
-        command,
-        again,
-        began,
-        seconds,
-        (spec.run.seed, spec.run.precision),
-        None if data is None else spec.folder / data,
-    )
-
-
-def rows(
     command: list[str],
     again: str,
     began: datetime,
     seconds: dict[str, float],
-    drawn: tuple[int, str],
+    *,
+    seed: int,
+    precision: str,
     data: Path | None,
 ) -> tuple[tuple[str, str], ...]:
-    """The same of any command: `again` repeats it, `drawn` is its seed and precision."""
+    """(label, value) rows of any command; `again` repeats it from inside its folder."""
     device = jax.devices()[0]
-    seed, precision = drawn
     found = [
         ("command", shlex.join(command)),
         ("or, in the run folder", again),
@@ -67,21 +52,29 @@ def rows(
     return tuple(found)
 
 
-def resolved(spec: Spec, place: Path) -> str:
-    """The resolved spec as it stands in the folder `place`: its paths are relative to that."""
-    tables = spec.tables()
-    for section in ("functional", "geometry"):
-        given = tables[section]
+def data_file(tables: dict[str, Any], folder: Path) -> Path | None:
+    """The first file of data that a spec names."""
+    for table in _each_table(tables):
+        if "data" in table:
+            return folder / table["data"]
+    return None
+
+
+def resolved(tables: dict[str, Any], folder: Path, place: Path) -> str:
+    """A spec as it stands in the folder `place`: paths relative to `folder` become so to that."""
+    moved = copy.deepcopy(tables)
+    for table in _each_table(moved):
+        for key in ("data", "folder"):
+            if key in table and not os.path.isabs(table[key]):
+                table[key] = os.path.relpath(folder / table[key], place)
+    return to_toml(moved)
+
+
+def _each_table(tables: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tables of a spec, and the energies inside them."""
+    for given in tables.values():
         for table in given if isinstance(given, list) else [given]:
-            move_paths(table, spec.folder, place)
-            move_paths(table.get("energy"), spec.folder, place)
-    return to_toml(tables)
-
-
-def move_paths(table: Any, folder: Path, place: Path) -> None:
-    """Rewrite what is relative to `folder` in a table as relative to `place`."""
-    if not isinstance(table, dict):
-        return
-    for key in ("data", "folder"):
-        if key in table and not os.path.isabs(table[key]):
-            table[key] = os.path.relpath(folder / table[key], place)
+            if isinstance(table, dict):
+                yield table
+                if isinstance(table.get("energy"), dict):
+                    yield table["energy"]

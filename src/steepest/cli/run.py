@@ -32,7 +32,7 @@ def _run(spec: Spec, place: Path, command: list[str], allow_code: bool) -> int:
     from . import present, screen
     from .build import build
     from .execute import execute
-    from .provenance import provenance, resolved
+    from .provenance import data_file, provenance, resolved
 
     began = datetime.now(UTC)
     screen.say(f"steepest run {spec.name}")
@@ -42,9 +42,17 @@ def _run(spec: Spec, place: Path, command: list[str], allow_code: bool) -> int:
         screen.say(note, "dim")
     outcome = execute(spec, job, progress=screen.interactive())
     screen.audit(outcome.audit)
-    record = present.record(
-        spec, job, outcome, resolved(spec, place), provenance(spec, command, began, outcome.seconds)
+    tables = spec.tables()
+    rows = provenance(
+        command,
+        "steepest run spec.toml --out again" + (" --allow-code" if allow_code else ""),
+        began,
+        outcome.seconds,
+        seed=spec.run.seed,
+        precision=spec.run.precision,
+        data=data_file(tables, spec.folder),
     )
+    record = present.record(spec, job, outcome, resolved(tables, spec.folder, place), rows)
     if record.summary:
         screen.summary(record.summary)
     for text in record.warnings:

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..report.diagnostics import LABELS
 from ..report.page import number
+from ..summary import LABELS
 
 MOST_PRINTED = 12
 VERDICTS = {"passed": "green", "FAILED": "bold red", "not judged": "dim"}
@@ -52,6 +52,19 @@ def audit(found: Any) -> None:
             Text(number(check.tolerance)),
             Text(check.why, style="dim"),
         )
+    _print(table)
+
+
+def comparison(rows: Sequence[dict[str, Any]]) -> None:
+    """The methods of a comparison, a row each."""
+    if not rows:
+        return
+    keys = ["method", "verdict", "mean error", "sd error", "gradients", "seconds", "compile", "ESS"]
+    table = _table(*keys, right=range(2, len(keys)))
+    for one in rows:
+        style = "green" if one["verdict"] == "certified" else "yellow"
+        cells = [Text(number(float(one[key]))) for key in keys[2:]]
+        table.add_row(Text(one["method"]), Text(one["verdict"], style=style), *cells)
     _print(table)
 
 

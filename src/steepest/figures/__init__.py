@@ -18,6 +18,8 @@ from .ledger import functional_figure as functional_figure
 from .ledger import ledger_figure as ledger_figure
 from .paths import paths_figure as paths_figure
 from .paths import plane_figure as plane_figure
+from .posteriors import cost_figure as cost_figure
+from .posteriors import disagreement_figure as disagreement_figure
 from .theme import DARK as DARK
 from .theme import LIGHT as LIGHT
 from .theme import Theme as Theme

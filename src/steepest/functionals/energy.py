@@ -44,6 +44,11 @@ class Energy(AbstractFunctional):
             raise ArgumentError("fn", f"a value of shape {shape}", "an energy must be a scalar")
         return value
 
+    @property
+    def expect_gaussian(self) -> Any | None:
+        """E's own expectation under a Gaussian, where `fn` knows it (see `Gaussian.expect`)."""
+        return None if self.time_dependent_fn else getattr(self.fn, "expect_gaussian", None)
+
     def at(self, time: Any) -> Energy:
         if not self.time_dependent_fn:
             return self

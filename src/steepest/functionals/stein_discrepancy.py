@@ -41,9 +41,10 @@ class SteinDiscrepancy(AbstractFunctional):
         self.kernel = InverseMultiquadric() if kernel is None else kernel
         self.temperature = temperature
 
-    def lifted(self, state: Particles) -> Float[Array, "n 2d"]:
-        """Rows (x_i, score at x_i)."""
-        slope = state.vmap(self.energy.differential)(state.positions)
+    def lifted(self, state: Particles, slope: Any = None) -> Float[Array, "n 2d"]:
+        """Rows (x_i, score at x_i); `slope`: grad E at each particle, where it is known."""
+        if slope is None:
+            slope = state.vmap(self.energy.differential)(state.positions)
         score = coordinates(Particles(slope, None, state.axis)) / -self.temperature
         return SteinKernel.lift(coordinates(state), score)
 
@@ -58,9 +59,12 @@ class SteinDiscrepancy(AbstractFunctional):
         rows = self.lifted(state)
         return pairs.potential(SteinKernel(self.kernel), rows, rows, state.weights)
 
-    def measure(self, state: Particles) -> SteinEstimate:
-        """KSD^2 without its diagonal (unbiased), its standard error, and its null level."""
-        return _measured(self, state)
+    def measure(self, state: Particles, slope: Any = None) -> SteinEstimate:
+        """KSD^2 without its diagonal (unbiased), its standard error, and its null level.
+
+        `slope`: grad E at each particle, with the structure of the positions, where it is known.
+        """
+        return _measured(self, state, slope)
 
     @property
     def couples(self) -> bool:
@@ -84,8 +88,8 @@ class SteinEstimate(NamedTuple):
 
 
 @eqx.filter_jit
-def _measured(functional: SteinDiscrepancy, state: Particles) -> SteinEstimate:
-    rows, w = functional.lifted(state), state.weights
+def _measured(functional: SteinDiscrepancy, state: Particles, slope: Any) -> SteinEstimate:
+    rows, w = functional.lifted(state, slope), state.weights
     kernel = SteinKernel(functional.kernel)
     own = jax.vmap(kernel.pair)(rows, rows)
     all_pairs = pairs.potential(kernel, rows, rows, w)

@@ -2,9 +2,9 @@
 
 A geometry is one map, `sharp`: covector -> tangent. Of parameters: `Euclidean`, `Riemannian`, and
 the manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of phase space:
-`Symplectic` (conserves) and `Friction` (dissipates). Of measures: `Wasserstein` (mass moves) and
-`FisherRao` (mass appears and disappears), `Stein` (velocities smoothed by a kernel). They add and
-scale.
+`Symplectic` (conserves), `Friction` (dissipates) and `Isokinetic` (a thermostat). Of measures:
+`Wasserstein` (mass moves) and `FisherRao` (mass appears and disappears), `Stein` (velocities
+smoothed by a kernel). They add and scale.
 """
 
 from .base import AbstractGeometry as AbstractGeometry
@@ -16,10 +16,12 @@ from .fisher_rao import FisherRao as FisherRao
 from .flat import Euclidean as Euclidean
 from .flat import Riemannian as Riemannian
 from .hyperbolic import Hyperbolic as Hyperbolic
+from .isokinetic import Isokinetic as Isokinetic
 from .kinetic import Friction as Friction
 from .kinetic import Symplectic as Symplectic
 from .manifold import Manifold as Manifold
 from .norm import Norm as Norm
+from .parametric import Parametric as Parametric
 from .potentials import AbstractPotential as AbstractPotential
 from .potentials import Entropy as Entropy
 from .potentials import HyperbolicEntropy as HyperbolicEntropy

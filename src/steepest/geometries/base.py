@@ -63,6 +63,14 @@ class AbstractGeometry(eqx.Module):
         """
         return None
 
+    def drift(self, state: Any, covector: Any, temperature: Any = None) -> Any:
+        """-K covector, and temperature div K where there is a bath: a velocity (eq. 42)."""
+        velocity = tree.scale(-1.0, self.sharp(state, covector))
+        if temperature is None or self.constant:
+            return velocity
+        spread = self.divergence(state)
+        return velocity if spread is None else tree.axpy(temperature, spread, velocity)
+
     def retract(self, state: Any, tangent: Any) -> Any:
         """The point reached from x along a tangent: exponential map or retraction."""
         return tree.add(state, tangent)
@@ -140,6 +148,11 @@ class AbstractGeometry(eqx.Module):
     @property
     def kinetic(self) -> bool:
         """Whether it acts on a `Phase`."""
+        return False
+
+    @property
+    def isothermal(self) -> bool:
+        """Whether it holds a temperature by itself: a thermostat, which takes and gives energy."""
         return False
 
     @property
@@ -273,6 +286,10 @@ class Sum(AbstractGeometry):
         return self.parts[0].kinetic
 
     @property
+    def isothermal(self):
+        return any(part.isothermal for part in self.parts)
+
+    @property
     def on_measures(self):
         return self.parts[0].on_measures
 
@@ -315,6 +332,9 @@ class Scaled(AbstractGeometry):
         inner = self.part.divergence(state)
         return None if inner is None else tree.scale(self.factor, inner)
 
+    def drift(self, state, covector, temperature=None):
+        return tree.scale(self.factor, self.part.drift(state, covector, temperature))
+
     def retract(self, state, tangent):
         return self.part.retract(state, tangent)
 
@@ -355,6 +375,10 @@ class Scaled(AbstractGeometry):
     @property
     def kinetic(self):
         return self.part.kinetic
+
+    @property
+    def isothermal(self):
+        return self.part.isothermal
 
     @property
     def on_measures(self):

@@ -12,7 +12,8 @@ from jax.core import Tracer
 from .. import tree
 from ..errors import ArgumentError
 from ..states import Density, Grid, Particles
-from .base import AbstractGeometry
+from ..states.points import pairing
+from .base import AbstractGeometry, Sum
 from .flat import Euclidean
 
 
@@ -48,6 +49,15 @@ class Wasserstein(AbstractGeometry):
             return tree.add(state, tangent)
         moved = state.vmap(self.ground.retract)(state.positions, tangent.positions)
         return Particles(moved, state.log_weights, state.axis)
+
+    def rate(self, state, covector, own, temperature=None):
+        if own is covector and isinstance(state, Particles) and state.log_weights is None:
+            # What conserves does no work: it is left out, and with it the force on a Phase.
+            lossy = [term for term in self.ground.terms if term.dissipative]
+            if lossy and len(lossy) < len(self.ground.terms):
+                ground = lossy[0] if len(lossy) == 1 else Sum(tuple(lossy))
+                return pairing(state, covector, Wasserstein(ground).sharp(state, covector))
+        return super().rate(state, covector, own, temperature)
 
     def length_sq(self, state, tangent):
         return state.average(state.vmap(self.ground.length_sq)(state.positions, tangent.positions))
@@ -90,6 +100,10 @@ class Wasserstein(AbstractGeometry):
     @property
     def kinetic(self):
         return self.ground.kinetic
+
+    @property
+    def isothermal(self):
+        return self.ground.isothermal
 
     @property
     def on_measures(self):

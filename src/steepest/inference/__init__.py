@@ -11,4 +11,6 @@ from .certificate import Statement as Statement
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .comparison import fit as fit
+from .evidence import Evidence as Evidence
+from .evidence import log_evidence as log_evidence
 from .target import Target as Target

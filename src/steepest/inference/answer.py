@@ -12,6 +12,8 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..ledger import Ledger
+from ..naming import flatten
+from ..summary import summarise
 from .certificate import Certificate
 from .target import Target
 
@@ -68,6 +70,45 @@ class Answer:
     def sd(self) -> np.ndarray:
         """Of each coordinate, (d,)."""
         return self.draws.std(axis=(0, 1), dtype=float)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """ArviZ's summary of every quantity of the model: name, mean, sd, interval, errors."""
+        problem = self.target.problem
+        names, draws = flatten(self.target.constrained(self.draws), problem.dims, problem.coords)
+        return summarise(names, draws)
+
+    def to_arviz(self) -> Any:
+        """An ArviZ InferenceData of the draws, in the quantities that the model speaks of.
+
+        The statements of the certificate and the ledger are groups of their own.
+        """
+        import arviz
+        import xarray
+
+        problem = self.target.problem
+        posterior = self.target.constrained(self.draws)
+        data: Any = arviz.from_dict(
+            posterior=posterior,
+            coords={name: list(labels) for name, labels in problem.coords.items()},
+            dims={name: list(axes) for name, axes in problem.dims.items() if name in posterior},
+        )
+        rows = self.certificate.rows()
+        columns = {
+            key: (("statement",), np.asarray([row[key] for row in rows], kind))
+            for key, kind in (
+                ("value", float),
+                ("bound", float),
+                ("floor", float),
+                ("verdict", str),
+            )
+        }
+        names = {"statement": [row["name"] for row in rows]}
+        attrs = {"method": self.method, "verdict": self.certificate.verdict}
+        groups = {"certificate": xarray.Dataset(columns, coords=names, attrs=attrs)}
+        if self.ledger is not None:
+            groups["ledger"] = self.ledger.to_xarray()
+        data.add_groups(groups, warn_on_custom_groups=False)
+        return data
 
 
 Method = Callable[[Target, Budget, jax.Array], Answer]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -19,17 +20,53 @@ from ..naming import flatten, named_leaves
 from ..problems import Problem
 
 
+@dataclasses.dataclass(frozen=True)
+class Unravel:
+    """From a flat vector back to a pytree; equal for pytrees of equal structure and shapes."""
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, example: Any) -> Unravel:
+        """For pytrees like `example`."""
+        leaves, structure = jax.tree.flatten(example)
+        return cls(structure, tuple(tuple(jnp.shape(leaf)) for leaf in leaves))
+
+    def __call__(self, flat: Float[Array, " d"]) -> Any:
+        leaves, first = [], 0
+        for shape in self.shapes:
+            size = math.prod(shape)
+            leaves.append(flat[first : first + size].reshape(shape))
+            first += size
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+class Label:
+    """A problem as static data. All labels are equal: names change no compiled program."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Label)
+
+    def __hash__(self) -> int:
+        return hash(Label)
+
+
 class Target(eqx.Module):
     """pi ~ exp(-E(x)) for x in R^d, the flattened parameters of a problem.
 
     `energy`: E of the user's parameters, -log pi up to a constant. `start` (d,): where methods
-    begin. Calling the target gives E(x); `jax.grad(target)` costs one gradient.
+    begin. Calling the target gives E(x); `jax.grad(target)` costs one gradient. Targets that differ
+    in numbers and names alone run the same compiled programs.
     """
 
     energy: AbstractFunctional
     start: Float[Array, " d"]
-    unravel: Callable[[Array], Any] = eqx.field(static=True)
-    problem: Problem = eqx.field(static=True)
+    unravel: Unravel = eqx.field(static=True)
+    label: Label = eqx.field(static=True)
 
     @classmethod
     def of(cls, problem: Any, start: Any = None) -> Target:
@@ -48,13 +85,23 @@ class Target(eqx.Module):
             if start is None:
                 raise ArgumentError("start", None, "parameters to start from, e.g. jnp.zeros(d)")
             problem = Problem(problem, tree.as_float(start, "start"))
-        flat, unravel = ravel_pytree(problem.start)
-        target = cls(problem.functional, flat, unravel, problem)
+        flat, _ = ravel_pytree(problem.start)
+        target = cls(problem.functional, flat, Unravel.of(problem.start), Label(problem))
         target._check()
         return target
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, ""]:
         return self.energy(self.unravel(x))
+
+    @property
+    def expect_gaussian(self) -> Any | None:
+        """The energy's own expectation under a Gaussian of x, where it knows one."""
+        return getattr(self.energy, "expect_gaussian", None)
+
+    @property
+    def problem(self) -> Problem:
+        """What the target was made of."""
+        return self.label.problem
 
     @property
     def dimension(self) -> int:

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from ..figures.theme import DARK, LIGHT, Theme
-from .diagnostics import LABELS
+from ..summary import LABELS
 from .markup import Markup, tag
 from .record import Picture, Record, Sheet
 from .style import CSS, MOST_FRAMES

@@ -21,13 +21,15 @@ from ..errors import ArgumentError
 class Entry(eqx.Module):
     """What one step did, per point.
 
-    `dissipated`: energy given to the bath or lost to friction. `accepted`: 1 or 0 (Metropolis).
+    `dissipated`: energy given to the bath or lost to friction. `accepted`: 1 or 0 (Metropolis), and
+    `diverged`: 1 where the proposal was thrown out by an energy beyond all sense.
     `violation`: by how much De Giorgi's inequality fails (minimizing movements), and `residual`:
     the optimality residual of the inner problem.
     """
 
     dissipated: Float[Array, "..."]
     accepted: Float[Array, "..."] | None = None
+    diverged: Float[Array, "..."] | None = None
     violation: Float[Array, ""] | None = None
     residual: Float[Array, ""] | None = None
 

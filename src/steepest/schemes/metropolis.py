@@ -1,16 +1,19 @@
 """Accept or reject, so that the stationary law is exactly Gibbs at any step (eq. 44).
 
-Around `Euler` it is the Metropolis-adjusted Langevin algorithm; around `OBABO` (or BAB on a flow
-with friction) it is generalised Hybrid Monte Carlo: the momentum turns round on rejection.
-Sources: Roberts and Tweedie, Bernoulli 2 (1996) 341; Horowitz, Phys. Lett. B 268 (1991) 247.
+Around `Euler` it is the Metropolis-adjusted Langevin algorithm; around `OBABO` it is generalised
+Hybrid Monte Carlo: the momentum turns round on rejection.
+Sources: Roberts and Tweedie, Bernoulli 2 (1996) 341; Horowitz, Phys. Lett. B 268 (1991) 247; Duane,
+Kennedy, Pendleton and Roweth, Phys. Lett. B 195 (1987) 216.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from .. import tree
 from ..errors import ArgumentError
@@ -22,7 +25,10 @@ from .base import AbstractScheme, Entry
 from .euler import Euler
 from .splitting import Bath, Splitting, hamiltonian
 
-ACCEPT_STREAM = 14
+ACCEPT_STREAM, LEAPS_STREAM = 14, 13
+DIVERGENT = 1000.0
+"""An energy error, in units of temperature, at which a proposal counts as divergent."""
+JITTER = 0.2
 
 
 class Metropolis(AbstractScheme):
@@ -31,13 +37,31 @@ class Metropolis(AbstractScheme):
     Works for `Euler` on flat and Riemannian geometries with thermal noise and for `OBABO` on
     kinetic flows; each particle of an ensemble is accepted by itself. Raises ArgumentError
     otherwise.
+
+    `leaps`, for `OBABO(step)`: over how many leapfrogs of length step/leaps one step moves between
+    two baths. A whole number 1 is exactly that; a float is the mean of a number that is drawn for
+    each step, within a fifth of `leaps` and rounded at random, and may change without compiling
+    again.
     """
 
     scheme: Any
     step: float
+    leaps: Any
 
-    def __init__(self, scheme: AbstractScheme):
-        self.scheme, self.step = scheme, scheme.step
+    def __init__(self, scheme: AbstractScheme, leaps: float = 1):
+        self.scheme, self.step, self.leaps = scheme, scheme.step, leaps
+        if isinstance(leaps, Tracer):
+            return
+        if not (math.isfinite(leaps) and leaps >= 1 and (leaps == 1 or isinstance(leaps, float))):
+            raise ArgumentError("leaps", leaps, "1, or a float >= 1.0")
+
+    def count(self, randomness: Any) -> Any:
+        """How many leapfrogs the step of this randomness takes; each costs one gradient."""
+        if isinstance(self.leaps, int):
+            return 1
+        u = randomness.uniform((2,), jnp.float32, stream=LEAPS_STREAM)
+        mean = self.leaps * (1.0 + JITTER * (2.0 * u[0] - 1.0))
+        return jnp.maximum(jnp.floor(mean + u[1]).astype(jnp.int32), 1)
 
     def init(self, flow, state, time, randomness):
         memory = self.scheme.init(flow, state, time, randomness)
@@ -62,8 +86,9 @@ class Metropolis(AbstractScheme):
         state = _select(accept, new, state, batch_axis(state))
         slope = _select(accept, new_slope, slope, batch_axis(state))
         heat = jnp.where(accept, value - new_value, 0.0)
+        entry = Entry(heat, accept.astype(value.dtype), _diverged(log_ratio))
         value = jnp.where(accept, new_value, value)
-        return state, (slope, value), Entry(heat, accept.astype(value.dtype))
+        return state, (slope, value), entry
 
     def _hybrid(self, flow, state, memory, time, step, randomness):
         force, value = memory
@@ -72,19 +97,45 @@ class Metropolis(AbstractScheme):
         bath = Bath.of(flow, time)
         state, first = bath.relax(state, step / 2, randomness, stream=0)
         before = value + kinetic(points(state).momentum, batch)
-        inner = Splitting(self.step, "BAB")
-        new, new_force, _ = inner.advance(flow, state, force, time, step, randomness)
+        new, new_force, given = self._leapfrogs(flow, state, force, time, step, randomness)
         new_value = _values(flow, new, time + step)
-        after = new_value + kinetic(points(new).momentum, batch)
-        accept = _accept(randomness, (before - after) / flow.parts[0].temperature(time))
+        after = new_value + kinetic(points(new).momentum, batch) + given
+        log_ratio = (before - after) / flow.parts[0].temperature(time)
+        accept = _accept(randomness, log_ratio)
         turned = with_points(
             state, Phase(points(state).position, tree.scale(-1.0, points(state).momentum))
         )
         state = _select(accept, new, turned, batch)
         force = _select(accept, new_force, force, batch)
         value = jnp.where(accept, new_value, value)
+        heat = first + jnp.where(accept, given, 0.0)
         state, second = bath.relax(state, step / 2, randomness, stream=1)
-        return state, (force, value), Entry(first + second, accept.astype(value.dtype))
+        entry = Entry(heat + second, accept.astype(value.dtype), _diverged(log_ratio))
+        return state, (force, value), entry
+
+    def _leapfrogs(
+        self, flow: Any, state: Any, force: Any, time: Any, step: Any, randomness: Any
+    ) -> tuple[Any, Any, Any]:
+        """The proposal: state, force, and the energy that a thermostat took on the way."""
+        inner = Splitting(self.step, "BAB")
+        if isinstance(self.leaps, int):
+            new, force, entry = inner.advance(flow, state, force, time, step, randomness)
+            return new, force, entry.dissipated
+
+        def leap(_: Any, carry: Any) -> Any:
+            state, force, given = carry
+            new, new_force, entry = inner.advance(
+                flow, state, force, time, step / self.leaps, randomness
+            )
+            same = lambda a, b: a.astype(b.dtype)  # noqa: E731
+            return (
+                jax.tree.map(same, new, state),
+                jax.tree.map(same, new_force, force),
+                given + entry.dissipated,
+            )
+
+        zero = jnp.zeros((state.count,) if is_ensemble(state) else (), tree.dtype(points(state)))
+        return jax.lax.fori_loop(0, self.count(randomness), leap, (state, force, zero))
 
     def check(self, flow, state):
         self.scheme.check(flow, state)
@@ -102,6 +153,8 @@ class Metropolis(AbstractScheme):
                 raise ArgumentError(
                     "scheme", self.name, "on this geometry use Metropolis(OBABO(step))"
                 )
+            if not isinstance(self.leaps, int):
+                raise ArgumentError("leaps", self.leaps, "several leaps are for OBABO(step)")
             if part.thermal.increments != "normal":
                 raise ArgumentError("increments", part.thermal.increments, "Metropolis: 'normal'")
         elif not (isinstance(self.scheme, Splitting) and self.scheme.word == "OBABO"):
@@ -109,13 +162,15 @@ class Metropolis(AbstractScheme):
                 "scheme", self.scheme.name, "Metropolis takes Euler(step) or OBABO(step)"
             )
 
+
     @property
     def order(self):
         return self.scheme.order
 
     @property
     def name(self):
-        return f"Metropolis({self.scheme.name})"
+        leaps = "" if isinstance(self.leaps, int) else f", leaps={self.leaps:g}"
+        return f"Metropolis({self.scheme.name}{leaps})"
 
 
 def _values(flow: Any, state: Any, time: Any) -> Any:
@@ -147,6 +202,11 @@ def _accept(randomness: Any, log_ratio: Any) -> Any:
     """True with probability min(1, exp(log_ratio)); a non-finite proposal is rejected."""
     uniform = randomness.uniform(jnp.shape(log_ratio), log_ratio.dtype, stream=ACCEPT_STREAM)
     return jnp.log(uniform) < jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+
+
+def _diverged(log_ratio: Any) -> Any:
+    """1 where the proposal's energy is absurd or not a number."""
+    return (~(log_ratio > -DIVERGENT)).astype(log_ratio.dtype)
 
 
 def _select(accept: Any, new: Any, old: Any, batch: int | None) -> Any:

@@ -1,7 +1,8 @@
 """Splittings of kinetic flows, spelled as words over three half-steps, each an exact flow.
 
     A  drift     dq = dH/dp dt           (the conservative geometry, position part)
-    B  kick      dp = -dH/dq dt          (the conservative geometry, momentum part)
+    B  kick      dp = -dH/dq dt          (the conservative geometry, momentum part; under
+                                          `Isokinetic` the projected force, exactly as well)
     O  bath      dp = -gamma p/m dt + sqrt(2 gamma temperature) dW, solved exactly (eq. 53)
 
 `Leapfrog` is BAB, `BAOAB` and `OBABO` are themselves; a letter that occurs k times takes step/k.
@@ -16,11 +17,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from .. import tree
 from ..errors import ArgumentError
 from ..functionals import ExpectedEnergy, Hamiltonian
-from ..geometries import Friction, Wasserstein
+from ..geometries import Friction, Isokinetic, Wasserstein
 from ..geometries.base import Scaled, Sum
 from ..noise import Diffusion
 from ..states import Phase
@@ -59,7 +61,8 @@ class Splitting(AbstractScheme):
             elif letter == "B":
                 if force is None:
                     force = _force(flow, state, time + step, randomness)
-                state = _kick(state, force, duration)
+                state, taken = _kick(flow, state, force, duration)
+                dissipated = dissipated + taken
             else:
                 state, heat = bath.relax(state, duration, randomness, stream=index)
                 dissipated = dissipated + heat
@@ -70,6 +73,7 @@ class Splitting(AbstractScheme):
     def check(self, flow, state):
         check_kinetic(self, flow)
         part = flow.parts[0]
+        _check_speed(part, state)
         friction = _friction(part.geometry.at(0.0))
         if "O" not in self.word and (friction is not None or part.thermal is not None):
             raise ArgumentError(
@@ -106,6 +110,7 @@ class Bath(eqx.Module):
     friction: Any
     temperature: Any
     hamiltonian: Hamiltonian
+    thermostat: Isokinetic | None
     increments: str = eqx.field(static=True)
 
     @classmethod
@@ -117,11 +122,15 @@ class Bath(eqx.Module):
             _friction(part.geometry.at(time)),
             part.temperature(time),
             hamiltonian(part.functional),
+            _thermostat(part.geometry),
             "normal" if thermal is None else thermal.increments,
         )
 
     def relax(self, state: Any, duration: Any, randomness: Any, stream: int) -> tuple[Any, Any]:
-        """p+ = c p + sqrt(m T (1 - c^2)) xi, c = exp(-gamma duration / m), and the heat given."""
+        """p+ = c p + sqrt(m T (1 - c^2)) xi, c = exp(-gamma duration / m), and the heat given.
+
+        Under a thermostat p+ is brought back to the size of p: a random rotation.
+        """
         batch = batch_axis(state)
         momentum = points(state).momentum
         if self.friction is None:
@@ -140,6 +149,8 @@ class Bath(eqx.Module):
                 mass,
                 white,
             )
+        if self.thermostat is not None:
+            new = self.thermostat.settle_momentum(new, momentum, batch)
         # (p - p+)(p + p+)/2m: the difference of kinetic energies without their cancellation.
         mean = self.hamiltonian.velocity(tree.add(momentum, new), batch)
         heat = 0.5 * tree.dot(tree.sub(momentum, new), mean, batch)
@@ -155,12 +166,21 @@ def drift(flow: Any, state: Any, time: Any, duration: Any) -> Any:
     )
 
 
-def _kick(state: Any, force: Any, duration: Any) -> Any:
-    phase = points(state)
-    return with_points(state, Phase(phase.position, tree.axpy(duration, force, phase.momentum)))
+def _kick(flow: Any, state: Any, force: Any, duration: Any) -> tuple[Any, Any]:
+    """B: (state, energy that a thermostat took)."""
+    phase, thermostat = points(state), _thermostat(flow.parts[0].geometry)
+    if thermostat is None:
+        new, taken = tree.axpy(duration, force, phase.momentum), 0.0
+    else:
+        new, taken = thermostat.kick(phase.momentum, force, duration, batch_axis(state))
+    return with_points(state, Phase(phase.position, new)), taken
 
 
 def _force(flow: Any, state: Any, time: Any, randomness: Any) -> Any:
+    if _thermostat(flow.parts[0].geometry) is not None:
+        covector = flow.parts[0].covector(state, time, randomness)
+        slope = state.potential_gradient(covector) if is_ensemble(state) else covector
+        return tree.scale(-1.0, slope.position)
     return points(_conservative_velocity(flow, state, time, randomness)).momentum
 
 
@@ -178,6 +198,36 @@ def _conservative(geometry: Any) -> Any:
         return Wasserstein(_conservative(geometry.ground))
     kept = [term for term in geometry.terms if term.conservative]
     return kept[0] if len(kept) == 1 else Sum(tuple(kept))
+
+
+def _thermostat(geometry: Any) -> Isokinetic | None:
+    """The isokinetic term of a kinetic geometry, if it has one."""
+    terms = geometry.ground.terms if isinstance(geometry, Wasserstein) else geometry.terms
+    return next((term for term in terms if isinstance(term, Isokinetic)), None)
+
+
+def _check_speed(part: Any, state: Any) -> None:
+    """Raises ArgumentError unless isokinetic momenta have the size that the noise stands for."""
+    if not part.geometry.isothermal:
+        return
+    ground = getattr(part.geometry, "ground", part.geometry)
+    conservative = [term for term in ground.terms if term.conservative]
+    if len(conservative) != 1 or not isinstance(conservative[0], Isokinetic):
+        raise ArgumentError("geometry", ground.name, "Isokinetic() once, unscaled, by itself")
+    mass = hamiltonian(part.functional).mass
+    if not (isinstance(mass, (int, float)) and mass == 1):
+        raise ArgumentError("mass", mass, "isokinetic dynamics has mass 1: scale the coordinates")
+    momentum = points(state).momentum
+    if part.thermal is None or any(isinstance(x, Tracer) for x in jax.tree.leaves(momentum)):
+        return
+    batch = batch_axis(state)
+    size = tree.norm_sq(momentum, batch)
+    count = tree.size(momentum) / jnp.size(size)
+    temperature = size / (count - 1)
+    off = float(jnp.max(jnp.abs(temperature - part.temperature(0.0))))
+    if not off <= 1e-3 * float(part.temperature(0.0)):
+        given = f"{float(temperature.ravel()[0]):.4g} by the size of the momenta"
+        raise ArgumentError("temperature", given, "start from Isokinetic.start(key, position, T)")
 
 
 def _friction(geometry: Any) -> Any | None:

@@ -1,0 +1,227 @@
+"""Many chains in lock-step: an ensemble of phase points in whitened coordinates, moved by `solve`.
+
+In coordinates z with x = centre + factor z the law is near N(0, 1), so one step and one length suit
+every direction and the flow stays Euclidean. Every gradient is entered in an `Account`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..driver import solve
+from ..flow import Flow
+from ..functionals import Energy
+from ..geometries import AbstractGeometry
+from ..noise import Thermal
+from ..random import Randomness
+from ..schemes import Metropolis
+from ..states import Particles, Phase
+from ..trajectory import Trajectory
+from .stopwatch import Stopwatch
+from .target import Target
+
+BATCH = 256
+
+
+class Whitened(eqx.Module):
+    """E(centre + factor z), `factor` a matrix (d, d) or a diagonal (d,)."""
+
+    target: Target
+    centre: Float[Array, " d"]
+    factor: Float[Array, "..."]
+
+    def __call__(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        return self.target(self.centre + _apply(self.factor, z))
+
+    def back(self, z: np.ndarray) -> np.ndarray:
+        """x of every z (..., d)."""
+        factor = np.asarray(self.factor, float)
+        z = np.asarray(z, float)
+        moved = z * factor if factor.ndim == 1 else z @ factor.T
+        return np.asarray(self.centre, float) + moved
+
+    def refined(self, change: np.ndarray) -> Whitened:
+        """Further coordinates z = change z', a matrix or a diagonal like the factor."""
+        factor = np.asarray(self.factor, float)
+        new = factor * change if factor.ndim == 1 else factor @ change
+        return dataclasses.replace(self, factor=jnp.asarray(new, self.centre.dtype))
+
+
+def _apply(factor: Any, z: Any) -> Any:
+    return factor * z if factor.ndim == 1 else factor @ z
+
+
+class Account:
+    """Gradients spent, out of a budget, and seconds by phase."""
+
+    def __init__(self, limit: int):
+        self.limit, self.spent = limit, 0
+        self.seconds: dict[str, float] = {}
+
+    @property
+    def left(self) -> int:
+        """What may still be spent."""
+        return self.limit - self.spent
+
+    def spend(self, gradients: int) -> None:
+        """Enters gradients."""
+        self.spent += int(gradients)
+
+    def book(self, phase: str, watch: Stopwatch) -> None:
+        """Enters the seconds of a watch, compilation apart."""
+        self.seconds["compile"] = self.seconds.get("compile", 0.0) + watch.compile
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + watch.run
+
+
+@dataclasses.dataclass
+class Ensemble:
+    """The chains on their way: positions in whitened coordinates, momenta, keys, and the account.
+
+    `geometry`: builds the geometry from a friction.
+    """
+
+    energy: Whitened
+    state: Particles
+    key: Any
+    account: Account
+    kinetic: bool
+    geometry: Any
+    turn: int = 0
+
+    @property
+    def chains(self) -> int:
+        """How many."""
+        return self.state.count
+
+    @property
+    def dimension(self) -> int:
+        """d."""
+        return self.energy.target.dimension
+
+    @property
+    def positions(self) -> np.ndarray:
+        """(chain, d)."""
+        inner = self.state.positions
+        return np.asarray(inner.position if self.kinetic else inner)
+
+    def next_key(self) -> Any:
+        """A key not used before."""
+        self.turn += 1
+        return jax.random.fold_in(self.key, self.turn)
+
+    def place(self, z: np.ndarray) -> None:
+        """Chains at z (chain, d), with fresh momenta."""
+        at = jnp.asarray(z, self.energy.centre.dtype)
+        if self.kinetic:
+            drawn = generator(self.next_key()).standard_normal(z.shape)
+            at = Phase(at, jnp.asarray(drawn, at.dtype))
+        self.state = Particles.from_positions(at)
+
+    def flow(self, friction: float) -> Flow:
+        """Of one chain, at temperature 1."""
+        return Flow(Energy(self.energy), self.geometry(friction), Thermal(1.0))
+
+    def advance(
+        self, scheme: Any, steps: int, *, friction: float = 1.0, save_every: int = 1
+    ) -> Trajectory:
+        """`steps` more steps of all chains, which move on; costs are entered."""
+        key = self.next_key()
+        options = dict(scheme=scheme, steps=steps, save_every=save_every, key=key)
+        run = solve(self.flow(friction), self.state, **options)
+        self.state = run.final
+        # Every step's gradients, and one where the run starts.
+        self.account.spend(self.chains * (1 + int(step_costs(scheme, key, steps).sum())))
+        return run
+
+    def planned(self, scheme: Any, gradients: int) -> int:
+        """How many steps of the next `advance` cost at most that many gradients for each chain."""
+        key = jax.random.fold_in(self.key, self.turn + 1)
+        most = max(gradients - 1, 0)
+        return int(np.searchsorted(np.cumsum(step_costs(scheme, key, most)), most, side="right"))
+
+    def saved(self, run: Trajectory) -> np.ndarray:
+        """The positions of a run without its start, (chain, save, d)."""
+        inner = run.states.positions
+        z = np.asarray(inner.position if self.kinetic else inner)[1:]
+        return np.moveaxis(z, 0, 1)
+
+
+def generator(key: Any) -> np.random.Generator:
+    """Random numbers on the host, where nothing is worth compiling."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def step_costs(scheme: Any, key: Any, steps: int) -> np.ndarray:
+    """Gradients of each of the first `steps` steps of a chain, (steps,)."""
+    if not isinstance(scheme, Metropolis) or isinstance(scheme.leaps, int):
+        return np.ones(steps, int)
+    found = [
+        np.asarray(_counts(jnp.asarray(scheme.leaps), key, jnp.uint32(first)))
+        for first in range(0, steps, 1024)
+    ]
+    return np.concatenate([*found, np.zeros(0, int)])[:steps]
+
+
+@jax.jit
+def _counts(leaps: Any, key: Any, first: Any) -> Any:
+    scheme = eqx.tree_at(lambda s: s.leaps, _ANY, leaps)
+    source = Randomness.from_key(key)
+    return jax.vmap(lambda k: scheme.count(source.at(k)))(first + jnp.arange(1024, dtype="uint32"))
+
+
+def _any() -> Metropolis:
+    from ..schemes import OBABO
+
+    return Metropolis(OBABO(1.0), leaps=1.0)
+
+
+_ANY = _any()
+
+
+def in_batches(fn: Any, energy: Whitened, points: np.ndarray, *others: np.ndarray) -> Any:
+    """fn(energy, point, ...) at each row, in batches of one size: one compilation."""
+    count = len(points)
+    pieces = []
+    for first in range(0, count, BATCH):
+        rows = [np.asarray(x[first : first + BATCH]) for x in (points, *others)]
+        padding = BATCH - len(rows[0])
+        rows = [np.concatenate([r, np.repeat(r[:1], padding, axis=0)]) for r in rows]
+        rows = [jnp.asarray(r, energy.centre.dtype) for r in rows]
+        found = _batch(fn, energy, *rows)
+        pieces.append(jax.tree.map(lambda x, p=padding: np.asarray(x)[: BATCH - p], found))
+    return jax.tree.map(lambda *x: np.concatenate(x), *pieces)
+
+
+@eqx.filter_jit
+def _batch(fn: Any, energy: Whitened, *rows: Any) -> Any:
+    return jax.vmap(functools.partial(fn, energy))(*rows)
+
+
+def value_at(energy: Whitened, z: Any) -> Any:
+    """E."""
+    return energy(z)
+
+
+def slope_at(energy: Whitened, z: Any, probe: Any) -> tuple[Any, Any, Any]:
+    """E, its gradient, and probe . Hessian probe: three gradients."""
+    both = jax.value_and_grad(energy)
+    (value, slope), (_, curved) = jax.jvp(both, (z,), (probe,))
+    return value, slope, jnp.dot(probe, curved)
+
+
+def geometry_of(kinetic: bool) -> Any:
+    """The geometry for a friction: of phase space, or Euclidean."""
+    from ..geometries import Euclidean, Friction, Symplectic
+
+    def build(friction: float) -> AbstractGeometry:
+        return Symplectic() + Friction(friction) if kinetic else Euclidean()
+
+    return build

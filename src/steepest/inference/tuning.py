@@ -1,0 +1,187 @@
+"""Step, length and coordinates from the ensemble itself, while the chains warm up.
+
+Step: the average acceptance of all chains. An energy error that is Gaussian with variance s^2 and
+mean s^2/2 is accepted with probability 2 Phi(-s/2), and s grows as step^p, so one look gives the
+next step. Length: the slowest direction of the ensemble should turn by a quarter of a period.
+Coordinates: directions whose variance sticks out of what a sample of the identity shows
+(Marchenko and Pastur) are rescaled; the others are left alone.
+Sources: Roberts and Rosenthal, Stat. Sci. 16 (2001) 351; Johnstone, Ann. Stat. 29 (2001) 295.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import stats
+
+from .dynamics import Ensemble
+
+BAND = 1.3
+"""How far beyond the null band of a sample covariance an eigenvalue must lie to count."""
+SHARE = 0.5
+"""Of the budget, the most for warm-up."""
+
+
+class Move(Protocol):
+    """How a method moves: the scheme for a step and a length, and what to aim at."""
+
+    target: float
+    exponent: float
+    steps: int
+    adapts_length: bool
+
+    def scheme(self, step: float, length: float) -> Any:
+        """What advances the chains."""
+        ...
+
+    def friction(self, step: float, length: float) -> float:
+        """Of the bath."""
+        ...
+
+
+@dataclasses.dataclass
+class Tuned:
+    """What warm-up settled on. `acceptance`: at the end; `rounds`: how many looks it took."""
+
+    step: float
+    length: float
+    acceptance: float = math.nan
+    rounds: int = 0
+    settled: bool = False
+    reshaped: int = 0
+    restarted: int = 0
+
+
+def next_step(step: float, acceptance: float, target: float, exponent: float) -> float:
+    """The step at which the acceptance would be `target`, changed fourfold at most."""
+    seen = min(max(acceptance, 0.005), 0.995)
+    # 2 Phi(-s/2) = acceptance.
+    ratio = stats.norm.ppf(target / 2) / stats.norm.ppf(seen / 2)
+    return step * min(max(float(ratio) ** (1.0 / exponent), 0.25), 2.0)
+
+
+def slowest(z: np.ndarray) -> float:
+    """The largest correlation between successive saves of z (chain, save, d) over coordinates.
+
+    Far outliers, chains still on their way in, count as if they were at the edge.
+    """
+    centre = np.median(z, axis=(0, 1))
+    width = 1.5 * np.median(np.abs(z - centre), axis=(0, 1))
+    moving = width > 0
+    if not moving.any():
+        return 1.0
+    scaled = np.clip((z - centre)[..., moving] / width[moving], -3.0, 3.0)
+    centred = scaled - scaled.mean(axis=(0, 1))
+    together = np.mean(centred[:, 1:] * centred[:, :-1], axis=(0, 1))
+    return float(np.max(together / np.mean(centred**2, axis=(0, 1))))
+
+
+def next_length(length: float, correlation: float, acceptance: float) -> float:
+    """The length at which the slowest direction turns by a quarter, changed by half at most.
+
+    A rejected proposal stays, so the correlation is 1 - a + a cos(angle).
+    """
+    cosine = (correlation - (1.0 - acceptance)) / max(acceptance, 0.05)
+    angle = math.acos(min(max(cosine, -0.5), 0.999))
+    return length * min(max(0.5 * math.pi / angle, 0.8), 1.5)
+
+
+def reshape(z: np.ndarray, diagonal: bool) -> np.ndarray | None:
+    """The change of coordinates that pooled saves z (chain, save, d) ask for, if any.
+
+    A matrix, or the square roots of variances; None where the sample is compatible with a multiple
+    of the identity near 1.
+    """
+    chains, saves, d = z.shape
+    flat = z.reshape(-1, d) - z.mean(axis=(0, 1))
+    centred = z - z.mean(axis=(0, 1))
+    lag = np.mean(centred[:, 1:] * centred[:, :-1]) / max(np.mean(centred**2), 1e-300)
+    lag = min(max(float(lag), 0.0), 0.95)
+    count = max(chains * saves * (1.0 - lag) / (1.0 + lag), chains)
+    if diagonal:
+        variance = np.maximum(np.mean(flat**2, axis=0), 1e-12)
+        off = np.max(np.abs(np.log(variance)))
+        return np.sqrt(variance) if off > math.log(2.0) + 4.0 * math.sqrt(2.0 / count) else None
+    values, vectors = np.linalg.eigh(flat.T @ flat / len(flat))
+    ratio = d / count
+    high = (1.0 + math.sqrt(ratio)) ** 2 * BAND
+    low = (1.0 - math.sqrt(ratio)) ** 2 / BAND if ratio < 1 else 0.0
+    # Ledoit and Wolf's shrinkage would move all; here what may be noise becomes one number.
+    scale = float(np.median(values))
+    inside = (values < high * scale) & (values > low * scale)
+    if inside.any():
+        scale = float(np.mean(values[inside]))
+        inside = (values < high * scale) & (values > low * scale)
+    if inside.all() and 0.7 < scale < 1.4:
+        return None
+    shaped = np.where(inside, scale, np.maximum(values, 1e-3 * scale))
+    return vectors * np.sqrt(shaped)
+
+
+def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
+    """Moves the chains until step, length and coordinates stand; at most SHARE of the budget.
+
+    First short moves, until the step is right; then windows that also see to length, coordinates
+    and chains that cannot move where they began, and grow after every change of coordinates.
+    """
+    limit = ensemble.account.spent + SHARE * ensemble.account.left
+    window, settling, target = 2 * move.steps, True, move.target
+    tuned.step *= 0.5  # chains begin far out, where the energy is steep
+    while True:
+        length = min(tuned.length, 3 * tuned.step) if settling else tuned.length
+        scheme = move.scheme(tuned.step, length)
+        each = 1.1 * ensemble.chains * getattr(scheme, "leaps", 1)
+        affordable = int((limit - ensemble.account.spent - ensemble.chains) / each)
+        if affordable < move.steps:
+            return tuned
+        steps = move.steps if settling else min(window, affordable)
+        run = ensemble.advance(scheme, steps, friction=move.friction(tuned.step, length))
+        assert run.ledger.acceptance is not None and run.ledger.divergence is not None
+        tuned.acceptance = float(np.mean(run.ledger.acceptance[1:]))
+        tuned.rounds += 1
+        good = abs(tuned.acceptance - target) < 0.12
+        z = ensemble.saved(run)
+        stuck = _restart(ensemble, z, tuned)
+        if not settling and np.mean(run.ledger.divergence[1:]) > np.mean(stuck):
+            # Somewhere the law is narrower than on average: shorter steps everywhere.
+            target = min(0.5 * (1.0 + target), 0.95)
+        tuned.step = next_step(tuned.step, tuned.acceptance, target, move.exponent)
+        if settling:
+            settling = not (good and tuned.rounds >= 2)
+            continue
+        if tuned.acceptance < 0.3:
+            continue
+        z = z[~stuck]
+        if move.adapts_length:
+            longer = next_length(tuned.length, slowest(z), tuned.acceptance)
+            good &= longer < 1.3 * tuned.length
+            tuned.length = longer
+        change = reshape(z, ensemble.energy.factor.ndim == 1)
+        if change is not None:
+            tuned.reshaped += 1
+            _change(ensemble, change)
+            window, settling = min(2 * window, 16 * move.steps), True
+        elif good and not stuck.any():
+            tuned.settled = True
+            return tuned
+
+
+def _restart(ensemble: Ensemble, z: np.ndarray, tuned: Tuned) -> np.ndarray:
+    """Puts chains that never moved in z, where the others do, at the places of others."""
+    stuck = np.all(z == z[:, :1], axis=(1, 2))
+    if tuned.acceptance > 0.5 and stuck.any():
+        tuned.restarted += int(stuck.sum())
+        here, free = ensemble.positions.copy(), np.flatnonzero(~stuck)
+        here[stuck] = here[free[np.arange(stuck.sum()) % len(free)]]
+        ensemble.place(here)
+    return stuck
+
+
+def _change(ensemble: Ensemble, change: np.ndarray) -> None:
+    """To the coordinates z' with z = change z'."""
+    ensemble.energy = ensemble.energy.refined(change)
+    here = ensemble.positions
+    ensemble.place(here / change if change.ndim == 1 else np.linalg.solve(change, here.T).T)
