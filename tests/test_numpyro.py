@@ -6,13 +6,14 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.stats as S
+import scipy.stats
 
 from steepest.cli.posterior import read_posterior
 from steepest.errors import ArgumentError
 from steepest.inference import Target
 from steepest.problems import numpyro_model
 
+S = scipy.stats
 PETALS = Path(__file__).parent.parent / "examples" / "posteriors" / "petals"
 
 
@@ -80,9 +81,10 @@ def test_the_example_is_read_from_its_spec_and_by_name():
     by_name = read_posterior(
         f"{PETALS}.py:petals", ["model.kind=numpyro", "model.arguments=petals:data"]
     ).build(allow_code=True)
-    a, b = Target.of(by_spec), Target.of(by_name)
-    assert a.dimension == 8 and a.names == b.names
-    np.testing.assert_array_equal(a(a.start), b(a.start))
+    for name, leaf in by_spec.start.items():
+        np.testing.assert_array_equal(leaf, by_name.start[name])
+    a = Target.of(by_spec)
+    assert a.dimension == 8 and a.names[0] == "deviations[0]"
     back = a.constrained(np.random.default_rng(0).normal(size=(1, 20, 8)))
     np.testing.assert_allclose(back["weights"].sum(axis=-1), 1.0, rtol=1e-12)
     assert back["weights"].shape[-1] == 3 and np.all(np.diff(back["means"], axis=-1) > 0)
@@ -122,7 +124,7 @@ def refused(kind):
         ("param", "the optimised parameter 'scale'; give it a prior"),
         ("nothing", "no latent site"),
         ("raises", "NumPyro raised KeyError"),
-        ("outside", "Cannot find valid initial parameters"),
+        ("outside", "not finite at ten points near zero (the last: -inf); a density that is"),
     ],
 )
 def test_what_has_no_density_on_flat_space_is_refused(kind, message):

@@ -85,7 +85,7 @@ def test_a_new_kind_leaves_the_keys_of_the_old_behind():
 
 
 def test_every_kind_has_a_maker():
-    """Each name of the registry is the kind of its class, and its class builds."""
+    """Each name of the registry is the kind of its class; regressions name a function."""
     assert all(
         cls.model_fields["kind"].annotation.__args__ == (kind,) for kind, cls in MODELS.items()
     )
@@ -133,7 +133,7 @@ def test_a_function_without_a_start_says_what_would_do(tmp_path):
         read_posterior(f"{file}:f").build(allow_code=True)
     with pytest.raises(ArgumentError, match=r"mine.py has \['f'\]"):
         read_posterior(f"{file}:g").build(allow_code=True)
-    with pytest.raises(SpecError, match="name a function of this file, mine.py:function"):
+    with pytest.raises(SpecError, match=r"name a function of this file, mine\.py:function"):
         read_posterior(file)
     with pytest.raises(ArgumentError, match="an identifier"):
         read_posterior(f"{tmp_path / 'not-a-name.py'}:f")

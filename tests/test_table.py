@@ -159,7 +159,7 @@ BAD = {
     "continuous classes": (
         "a,y\n" + "".join(f"{i},{i}.5\n" for i in range(module.MAX_CLASSES + 1)),
         {"target_kind": "class"},
-        'for numbers use "linear-regression"',
+        "for numbers use linear regression",
     ),
 }
 

@@ -272,13 +272,13 @@ class Sheet:
             raise TableError(
                 f"{self.file}, target {name!r}: {len(levels)} different values "
                 f"({', '.join(map(short, levels[:4]))}{', ...' if len(levels) > 4 else ''}); a "
-                'binary target has two. Try "softmax-regression" for classes, '
-                '"linear-regression" for numbers'
+                "binary target has two. Try softmax (multinomial) regression for classes, linear "
+                "regression for numbers"
             )
         if len(levels) > MAX_CLASSES:
             raise TableError(
                 f"{self.file}, target {name!r}: {len(levels):,} different values, the bound for "
-                f'classes is {MAX_CLASSES}; for numbers use "linear-regression"'
+                f"classes is {MAX_CLASSES}; for numbers use linear regression"
             )
         code = {level: i for i, level in enumerate(levels)}
         mapping = ", ".join(f"{level} = {i}" for level, i in code.items())
