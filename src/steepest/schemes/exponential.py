@@ -13,7 +13,7 @@ from ..geometries.base import unscaled
 from ..states import Density
 from . import multiplicative
 from .base import AbstractScheme, Entry, check_step
-from .finite_volume import FiniteVolume
+from .finite_volume import FiniteVolume, fitness, judge_fitness
 from .generator import assemble
 from .semigroup import propagate
 
@@ -79,6 +79,14 @@ class Exponential(AbstractScheme):
         if part.geometry.conservative:
             raise ArgumentError("geometry", part.geometry.name, "kinetic: use FiniteVolume")
         FiniteVolume(self.step).check(flow, state)
+
+    def examine(self, flow, state):
+        part = flow.parts[0]
+        return () if _kind(part) is FisherRao else fitness(part, state)
+
+    def judge(self, flow, state, found):
+        if found:
+            judge_fitness(state, found)
 
     @property
     def order(self):
