@@ -71,9 +71,8 @@ def solve(
         raise ArgumentError("scheme", type(scheme).__name__, "e.g. Euler(0.1)")
     if ledger not in ("steps", "saves"):
         raise ArgumentError("ledger", repr(ledger), "'steps' or 'saves'")
-    state, bound = _fitted(flow, scheme, state)
+    state, bound, traced = _fitted(flow, scheme, state)
     bound = flow if bound is None else bound
-    traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, scheme, state)))
     scheme, steps = _plan(scheme, time, steps)
     if not isinstance(save_every, int) or not 1 <= save_every <= steps:
         raise ArgumentError("save_every", save_every, f"an integer between 1 and steps = {steps}")
@@ -83,7 +82,7 @@ def solve(
         )
     if bound.noisy and key is None:
         raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
-    zero = jnp.zeros((), jnp.uint32)
+    zero = np.zeros((), np.uint32)
     randomness = Randomness(zero, zero) if key is None else Randomness.from_key(key)
     state = _shared_out(state, mesh)
     run = _Run(bound, scheme, randomness, start, save_every, ledger, mesh)
@@ -104,15 +103,15 @@ def solve(
 
 
 @remembered
-def _fitted(flow: Any, scheme: Any, state: Any) -> tuple[Any, Any]:
-    """The state as floats and the flow bound to it (None: itself), after all checks."""
+def _fitted(flow: Any, scheme: Any, state: Any) -> tuple[Any, Any, bool]:
+    """The state as floats, the flow bound to it (None: itself), whether any is traced; checked."""
     state = tree.as_float(state)
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, scheme, state)))
     if not traced and not bool(tree.all_finite(state)):
         raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
     bound = flow.bind(state)
     scheme.check(bound, state)
-    return state, None if bound is flow else bound
+    return state, None if bound is flow else bound, traced
 
 
 @dataclasses.dataclass
