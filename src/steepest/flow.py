@@ -30,6 +30,7 @@ from .functionals.measures import estimated as _estimated
 from .functionals.measures import realised
 from .geometries import AbstractGeometry, Wasserstein
 from .geometries.base import Sum as GeometrySum
+from .identity import remembered
 from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
 from .random import Randomness
 from .states.points import average, batch_axis, each, is_ensemble, is_measure, points
@@ -452,6 +453,7 @@ def _prepared(flow: AbstractFlow, state: Any) -> tuple[Any, AbstractFlow]:
     return state, flow.bind(state)
 
 
+@remembered
 def _on_law(flow: Flow) -> Flow:
     """The flow of a law known as a whole: thermal noise becomes temperature times -S (eq. 46)."""
     flow = flow.lift()

@@ -102,7 +102,7 @@ def descent_checks(context: Context, tolerance: float) -> list[Check]:
             slack += tolerance  # H itself oscillates by the scheme's own error
         checks.append(Check.compare("monotone descent", rise, slack, "largest rise between saves"))
     if ledger.violation is not None and not np.isfinite(np.max(ledger.violation)):
-        why = "a multistep movement minimises another functional"
+        why = 'what each step lost is not in the books: ledger="steps"'
         checks.append(Check.undecided("De Giorgi inequality", why))
     elif ledger.violation is not None:
         worst = float(max(np.max(ledger.violation), 0.0))

@@ -54,6 +54,14 @@ class AbstractScheme(eqx.Module):
     def check(self, flow: Any, state: Any) -> None:
         """Raises ArgumentError when the scheme cannot advance this flow."""
 
+    def examine(self, flow: Any, state: Any) -> Any:
+        """What only numbers can tell of flow and state: scalars, computed with the first save."""
+        del flow, state
+        return ()
+
+    def judge(self, flow: Any, state: Any, found: Any) -> None:
+        """Raises ArgumentError when what `examine` found does not allow the run."""
+
     @property
     def order(self) -> int:
         """The order of accuracy in the step (weak order under noise)."""
