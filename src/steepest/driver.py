@@ -75,8 +75,8 @@ def solve(
         raise ArgumentError("ledger", repr(ledger), "'steps' or 'saves'")
     state = tree.as_float(state)
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, scheme, state)))
-    if not traced and not bool(tree.all_finite(state)):
-        raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
+    if not traced:
+        _check_finite(state)
     bound = flow.bind(state)
     scheme.check(bound, state)
     scheme, steps = _plan(scheme, time, steps)
@@ -323,6 +323,16 @@ def _cast(new: Any, old: Any) -> Any:
 def _initial_value(flow: Any, state: Any, start: Any, mesh: Any) -> Any:
     with pairs.on(mesh):
         return flow.value(state, start)
+
+
+def _check_finite(state: Any) -> None:
+    if bool(tree.all_finite(state)):
+        return
+    if is_ensemble(state) and bool(tree.all_finite(state.positions)):
+        lost = int(jnp.sum(~jnp.isfinite(state.log_weights)))
+        given = f"log_weights that are NaN or infinite, {lost} of {state.count}"
+        raise ArgumentError("state", given, "leave out particles without mass: none can gain any")
+    raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
 
 
 def _shared_out(state: Any, mesh: Any) -> Any:
