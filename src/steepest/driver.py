@@ -107,8 +107,8 @@ def _fitted(flow: Any, scheme: Any, state: Any) -> tuple[Any, Any, bool]:
     """The state as floats, the flow bound to it (None: itself), whether any is traced; checked."""
     state = tree.as_float(state)
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, scheme, state)))
-    if not traced and not bool(tree.all_finite(state)):
-        raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
+    if not traced:
+        _check_finite(state)
     bound = flow.bind(state)
     scheme.check(bound, state)
     return state, None if bound is flow else bound, traced
@@ -256,6 +256,16 @@ def _plan(scheme: Any, time: float | None, steps: int | None) -> tuple[Any, int]
                 "time", time, f"not a multiple of step = {scheme.step:g}; try step = {near:.6g}"
             )
     return scheme, int(steps)
+
+
+def _check_finite(state: Any) -> None:
+    if bool(tree.all_finite(state)):
+        return
+    if is_ensemble(state) and bool(tree.all_finite(state.positions)):
+        lost = int(jnp.sum(~jnp.isfinite(state.log_weights)))
+        given = f"log_weights that are NaN or infinite, {lost} of {state.count}"
+        raise ArgumentError("state", given, "leave out particles without mass: none can gain any")
+    raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
 
 
 def _shared_out(state: Any, mesh: Any) -> Any:

@@ -93,7 +93,7 @@ def _problem(spec: Spec, context: Context) -> Problem:
         total = parts[0]
         for part in parts[1:]:
             total = total + part
-        axes = tuple(getattr(first, "columns", ()))
+        axes = first.axes(context)
         return Problem(total, (), coords={"axis": axes} if axes else {})
     problem = first.build(context)
     _try_energy(spec, problem)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import figures
+from ..functionals import KL, FreeEnergy, SteinDiscrepancy
 from ..functionals.base import parts, unscaled
 from ..naming import flatten
 from ..report import Picture, Record
@@ -76,8 +77,25 @@ def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "effective particles", f"{float(final.effective_size):,.0f}"
     if balanced(outcome):
         yield "largest gap in the balance", number(float(np.abs(ledger.closure).max()))
+    yield from _discrepancy(outcome)
     yield "steps", f"{(len(trajectory) - 1) * trajectory.save_every:,}"
     yield "seconds", f"{sum(outcome.seconds.values()):.1f}"
+
+
+def _discrepancy(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Of particles under a Stein geometry: how far they are from their target."""
+    trajectory, flow = outcome.trajectory, outcome.trajectory.flow
+    functional = getattr(flow, "functional", None)
+    if not isinstance(functional, (FreeEnergy, KL)) or not flow.geometry.repulsive:
+        return
+    resolved = functional.resolve()
+    energy = SteinDiscrepancy(resolved.potential, temperature=resolved.temperature)
+    found = energy.measure(trajectory.final)
+    yield (
+        "squared Stein discrepancy, ± its standard error",
+        f"{number(float(found.value))} ± {number(float(found.error))}",
+    )
+    yield "of as many draws of the target", f"0 ± {number(float(found.null))}"
 
 
 def _coordinates(job: Job, trajectory: Any) -> tuple[list[str], np.ndarray]:
@@ -113,19 +131,20 @@ def _pictures(job: Job, outcome: Outcome) -> tuple[list[Picture], tuple[Picture,
             f"{clouds.shape[1]:,} particles at {len(few)} times, to {times[few[-1]]:.3g}.",
             f"The first two coordinates{beside}." if clouds.shape[2] > 2 else f"One scale{beside}.",
             lambda theme: figures.cloud_figure(
-                times[few], plane[few], take(few), data, theme=theme
+                times[few], plane[few], take(few), data, names, theme=theme
             ),
             wide=True,
         )
     ]
     if clouds.shape[2] > 2:
         last = clouds[-1]
+        of = "Posterior" if job.flow.equilibrium().kind == "gibbs" else "Particles:"
         pictures.append(
             Picture(
                 "estimates",
                 f"Intervals of {clouds.shape[2]} coordinates at the end, sorted by median.",
                 "Coloured where the 94 % interval of the particles excludes zero.",
-                lambda theme: figures.estimates_figure(names, last, theme=theme),
+                lambda theme: figures.estimates_figure(names, last, of, theme=theme),
                 wide=True,
             )
         )

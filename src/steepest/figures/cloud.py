@@ -20,23 +20,35 @@ def cloud_figure(
     clouds: np.ndarray,
     weights: np.ndarray | None = None,
     data: np.ndarray | None = None,
+    names: Sequence[str] = ("x1", "x2"),
     *,
     theme: Theme,
 ) -> Figure:
     """Points at several times. `clouds`: (times, n, 2); `weights`: (times, n); `data`: (m, 2)."""
     columns = min(4, len(times))
     rows = -(-len(times) // columns)
-    figure = Figure(figsize=(2 * HALF[0], 2.75 * rows), layout="constrained")
-    panels = np.asarray(figure.subplots(rows, columns, squeeze=False)).reshape(-1)
     box = _box(clouds, data)
+    (left, bottom), (right, top) = box
+    # Panels as tall as the box asks for, within reason: no room is left beside them.
+    ratio = np.clip((top - bottom) / (right - left), 0.6, 1.5)
+    width = 2 * HALF[0] / columns
+    figure = Figure(figsize=(2 * HALF[0], rows * (width * ratio + 0.3) + 0.3), layout="constrained")
+    panels = np.asarray(figure.subplots(rows, columns, squeeze=False)).reshape(-1)
     for k, panel in enumerate(panels):
         if k >= len(times):
             panel.set_visible(False)
             continue
         _scatter(panel, clouds[k], None if weights is None else weights[k], data, box, theme)
         panel.set_title(f"t = {times[k]:.3g}", fontsize=9)
-        panel.set_xticks([])
-        panel.set_yticks([])
+        panel.locator_params(axis="both", nbins=4)
+        if k % columns:
+            panel.tick_params(labelleft=False)
+        else:
+            panel.set_ylabel(shorten(names[1]))
+        if k + columns < len(times):
+            panel.tick_params(labelbottom=False)
+        else:
+            panel.set_xlabel(shorten(names[0]))
     return figure
 
 

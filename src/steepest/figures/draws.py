@@ -15,8 +15,10 @@ MOST_ROWS = 48
 
 
 @themed
-def estimates_figure(names: Sequence[str], draws: np.ndarray, *, theme: Theme) -> Figure:
-    """Posterior medians with 50 % and 94 % intervals, a row a coordinate, sorted by median.
+def estimates_figure(
+    names: Sequence[str], draws: np.ndarray, of: str = "Posterior", *, theme: Theme
+) -> Figure:
+    """Medians of a law (`of`: its name) with 50 % and 94 % intervals, a row a coordinate, sorted by median.
 
     `draws`: (samples, coordinates).
     """
@@ -39,7 +41,7 @@ def estimates_figure(names: Sequence[str], draws: np.ndarray, *, theme: Theme) -
     axes.set_ylim(-0.7, len(order) - 0.3)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_title("Posterior median, 50 % and 94 % intervals")
+    axes.set_title(f"{of} median, 50 % and 94 % intervals")
     axes.grid(axis="x", color=theme.line, lw=0.6, alpha=0.7)
     return figure
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from .. import tree
 from ..errors import ArgumentError
-from ..kernels import AbstractKernel, GaussianKernel, median_bandwidth, pairs
+from ..kernels import AbstractKernel, GaussianKernel, check_symmetric, median_bandwidth, pairs
 from ..states import Particles
 from ..states.points import coordinates
 from .base import AbstractFunctional
@@ -77,6 +77,10 @@ class MMD(AbstractDiscrepancy):
         v = self.data.weights.astype(y.dtype)
         own = 0.5 * pairs.energy(self.kernel, x, w)
         return own - jnp.sum(w * pairs.potential(self.kernel, x, y, v)) + self.constant
+
+    def check(self, state):
+        super().check(state)
+        check_symmetric(self.kernel, coordinates(state).shape[1], _dtype(state))
 
     @property
     def smooth(self):

@@ -52,8 +52,9 @@ class KernelDensity(AbstractScoreEstimator):
 
     k is Gaussian; `bandwidth`: a number, or "silverman", h = s (4/((d + 2) n))^(1/(d + 4)) with s^2
     the mean variance. The covector is the exact differential at a fixed bandwidth,
-    grad log(k * rho) + grad k * (rho / (k * rho)). Bias: of order h^2, towards a flatter law, as if
-    heat were lost: for a Gaussian of variance v the stationary variance is short by about h^2/2.
+    grad log(k * rho) + grad k * (rho / (k * rho)), in which the errors of order h^2 of the two
+    terms cancel. Bias: of order h^4, towards a flatter law, as if heat were lost. Under the energy
+    x^2/2 at temperature 1 the best Gaussian has variance (1 + sqrt(1 + 4 h^2))/2 - h^2, 1 - h^4.
     Source: Carrillo, Craig and Patacchini, Calc. Var. 58 (2019) 53.
     """
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..kernels import AbstractKernel, InverseMultiquadric, SteinKernel, pairs
+from ..kernels import AbstractKernel, InverseMultiquadric, SteinKernel, check_smooth, pairs
 from ..states import Particles
 from ..states.points import coordinates
 from .base import AbstractFunctional
@@ -39,6 +39,7 @@ class SteinDiscrepancy(AbstractFunctional):
     ):
         self.energy = energy if isinstance(energy, AbstractFunctional) else Energy(energy)
         self.kernel = InverseMultiquadric() if kernel is None else kernel
+        check_smooth(self.kernel)
         self.temperature = temperature
 
     def lifted(self, state: Particles, slope: Any = None) -> Float[Array, "n 2d"]:

@@ -19,7 +19,15 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
-from ..kernels import AbstractKernel, GaussianKernel, SteinKernel, median_bandwidth, pairs
+from ..kernels import (
+    AbstractKernel,
+    GaussianKernel,
+    SteinKernel,
+    check_smooth,
+    check_symmetric,
+    median_bandwidth,
+    pairs,
+)
 from ..kernels.base import dot
 from ..kernels.radial import check_bandwidth
 from ..states import Particles
@@ -35,7 +43,8 @@ class Stein(AbstractGeometry):
     time -> number, or None to keep the kernel's own. `preconditioner`: a symmetric positive
     definite matrix P (d, d): distances are measured by P^{-1} and velocities multiplied by P, as by
     the covariance of the target. Entropies become repulsion, so a bath makes no noise here.
-    Raises ArgumentError for a matrix that is not positive definite.
+    Raises ArgumentError for a matrix that is not positive definite, and a kernel that is not
+    symmetric or not differentiable where two points meet.
     """
 
     kernel: AbstractKernel
@@ -51,6 +60,7 @@ class Stein(AbstractGeometry):
         kernel = GaussianKernel() if kernel is None else kernel
         if not isinstance(kernel, AbstractKernel):
             raise ArgumentError("kernel", type(kernel).__name__, "e.g. GaussianKernel()")
+        check_smooth(kernel)
         if isinstance(bandwidth, str) and bandwidth != "median":
             raise ArgumentError("bandwidth", repr(bandwidth), "'median', a number or a schedule")
         if bandwidth is not None and not isinstance(bandwidth, str) and not callable(bandwidth):
@@ -107,7 +117,9 @@ class Stein(AbstractGeometry):
     def check(self, state):
         if not isinstance(state, Particles):
             raise ArgumentError("state", type(state).__name__, "Stein moves Particles")
-        d = coordinates(state).shape[1]
+        x = coordinates(state)
+        d = x.shape[1]
+        check_symmetric(self.kernel, d, x.dtype)
         if self.factor_of is not None and self.factor_of.shape != (d, d):
             given = f"shape {self.factor_of.shape}"
             raise ArgumentError("preconditioner", given, f"the particles need ({d}, {d})")

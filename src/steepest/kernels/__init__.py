@@ -2,6 +2,8 @@
 
 from .base import AbstractKernel as AbstractKernel
 from .base import KernelSum as KernelSum
+from .base import check_smooth as check_smooth
+from .base import check_symmetric as check_symmetric
 from .displacement import Displacement as Displacement
 from .linear import LinearKernel as LinearKernel
 from .radial import AbstractRadial as AbstractRadial

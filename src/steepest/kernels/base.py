@@ -13,6 +13,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
@@ -174,6 +176,30 @@ class ScaledKernel(AbstractKernel):
     @property
     def name(self):
         return f"{self.factor} {self.part.name}"
+
+
+def check_symmetric(kernel: AbstractKernel, dimension: int, dtype: Any) -> None:
+    """Raises ArgumentError unless k(a, b) is one number, the same as k(b, a), at two points."""
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(kernel)):
+        return
+    probe = np.random.default_rng(0).standard_normal((2, dimension))
+    a, b = jnp.asarray(probe, dtype)
+    there, back = kernel.pair(a, b), kernel.pair(b, a)
+    if isinstance(there, Tracer):
+        return
+    if jnp.shape(there) != ():
+        raise ArgumentError("kernel", f"a value of shape {there.shape}", "a number per pair")
+    slack = 100 * float(jnp.finfo(dtype).eps) * (abs(float(there)) + 1.0)
+    if not abs(float(there) - float(back)) <= slack:
+        given = f"W(z) = {float(there):.6g} but W(-z) = {float(back):.6g}"
+        raise ArgumentError("kernel", given, "a symmetric kernel, W(z) = W(-z), k(x, y) = k(y, x)")
+
+
+def check_smooth(kernel: AbstractKernel) -> None:
+    """Raises ArgumentError for a kernel that says it is not differentiable where x = y."""
+    if not kernel.smooth:
+        remedy = "differentiable where x = y, as GaussianKernel or InverseMultiquadric"
+        raise ArgumentError("kernel", kernel.name, remedy)
 
 
 def dot(a: Any, b: Any) -> Any:

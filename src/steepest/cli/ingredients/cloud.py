@@ -56,8 +56,15 @@ class _Points(Section):
         found, _ = read_points(context.folder / self.data, self.columns, delimiter=self.delimiter)
         return jnp.asarray(found, context.dtype)
 
+    def axes(self, context: Context) -> tuple[str, ...]:
+        """The columns: all of the file's where none is named."""
+        from ...problems import read_points
 
-class MMD(LawFunctional, _Points):
+        place = context.folder / self.data
+        return read_points(place, self.columns, delimiter=self.delimiter)[1]
+
+
+class MMD(_Points, LawFunctional):
     """Half the squared maximum mean discrepancy to the points of a CSV file."""
 
     kind: Literal["mmd"]
@@ -87,7 +94,7 @@ class MMD(LawFunctional, _Points):
         return MMD(data, made[self.kernel](width))
 
 
-class SinkhornDivergence(LawFunctional, _Points):
+class SinkhornDivergence(_Points, LawFunctional):
     """The Sinkhorn divergence to the points of a CSV file."""
 
     kind: Literal["sinkhorn-divergence"]
@@ -102,7 +109,7 @@ class SinkhornDivergence(LawFunctional, _Points):
         return SinkhornDivergence(self.points(context), self.epsilon)
 
 
-class SlicedWasserstein(LawFunctional, _Points):
+class SlicedWasserstein(_Points, LawFunctional):
     """The sliced Wasserstein distance to the points of a CSV file."""
 
     kind: Literal["sliced-wasserstein"]
@@ -126,16 +133,22 @@ class TwoLayerNetwork(LawFunctional):
 
     def build_law(self, context: Context) -> Any:
         """MeasureFunctional of TwoLayerRisk."""
+        return self._problem(context).functional
+
+    def axes(self, context: Context) -> tuple[str, ...]:
+        """The inner weight of each feature, the offset, the outer weight."""
+        return self._problem(context).coords["neuron"]
+
+    def _problem(self, context: Context) -> Any:
         from ...problems import two_layer_network
 
-        problem = two_layer_network(
+        return two_layer_network(
             context.folder / self.data,
             self.target,
             ridge=self.ridge,
             drop=self.drop,
             dtype=context.dtype,
         )
-        return problem.functional
 
 
 CLOUD_FUNCTIONALS = (MMD, SinkhornDivergence, SlicedWasserstein, TwoLayerNetwork)

@@ -27,6 +27,10 @@ class LawFunctional(Section):
     def build_law(self, context: Context) -> Any:
         """The functional of a measure."""
 
+    def axes(self, context: Context) -> tuple[str, ...]:
+        """The names of the coordinates, where the table gives them."""
+        return ()
+
 
 class _OfEnergy(LawFunctional):
     energy: Energy = Field(description=ENERGY)
