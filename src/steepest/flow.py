@@ -483,13 +483,13 @@ def _completed(functional: AbstractFunctional, geometry: AbstractGeometry) -> Ab
     """On phase space an energy of the position becomes a Hamiltonian."""
     if geometry.adaptive and not isinstance(functional, OfPosition):
         return OfPosition(functional)
-    if not geometry.kinetic or isinstance(functional, Hamiltonian):
+    if not geometry.kinetic or functional.of_phase:
         return functional
     if not geometry.on_measures:
         return Hamiltonian(functional)
     parts = list(functional.parts) if isinstance(functional, FunctionalSum) else [functional]
     energies = [getattr(part, "energy", None) for part in parts]
-    if any(isinstance(energy, Hamiltonian) for energy in energies):
+    if any(getattr(energy, "of_phase", False) for energy in energies):
         return functional
     for i, energy in enumerate(energies):
         if energy is not None:
