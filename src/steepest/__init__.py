@@ -55,6 +55,7 @@ _HOME = {
         "MeasureFunctional",
         "NegativeEntropy",
         "NegativeLogLikelihood",
+        "PhaseEnergy",
         "ScoreNetwork",
         "SinkhornDivergence",
         "SlicedWasserstein",
@@ -71,8 +72,10 @@ _HOME = {
         "Hyperbolic",
         "HyperbolicEntropy",
         "Norm",
+        "Onsager",
         "PNorm",
         "Parametric",
+        "Poisson",
         "Potential",
         "Product",
         "Riemannian",
@@ -91,15 +94,20 @@ _HOME = {
         "Backtracking",
         "BirthDeath",
         "Composition",
+        "DiscreteGradient",
         "Euler",
         "Exponential",
         "FiniteVolume",
+        "ForestRuth",
         "Leapfrog",
+        "McLachlan",
         "Metropolis",
         "MinimizingMovement",
         "OBABO",
         "RungeKutta",
         "Splitting",
+        "Variational",
+        "Yoshida",
         "generator",
     ],
     "driver": ["solve"],
@@ -153,6 +161,7 @@ if TYPE_CHECKING:
     from .functionals import MeasureFunctional as MeasureFunctional
     from .functionals import NegativeEntropy as NegativeEntropy
     from .functionals import NegativeLogLikelihood as NegativeLogLikelihood
+    from .functionals import PhaseEnergy as PhaseEnergy
     from .functionals import ScoreNetwork as ScoreNetwork
     from .functionals import SinkhornDivergence as SinkhornDivergence
     from .functionals import SlicedWasserstein as SlicedWasserstein
@@ -167,8 +176,10 @@ if TYPE_CHECKING:
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
     from .geometries import Norm as Norm
-    from .geometries import PNorm as PNorm
+    from .geometries import Onsager as Onsager
     from .geometries import Parametric as Parametric
+    from .geometries import PNorm as PNorm
+    from .geometries import Poisson as Poisson
     from .geometries import Potential as Potential
     from .geometries import Product as Product
     from .geometries import Riemannian as Riemannian
@@ -201,14 +212,19 @@ if TYPE_CHECKING:
     from .schemes import Backtracking as Backtracking
     from .schemes import BirthDeath as BirthDeath
     from .schemes import Composition as Composition
+    from .schemes import DiscreteGradient as DiscreteGradient
     from .schemes import Euler as Euler
     from .schemes import Exponential as Exponential
     from .schemes import FiniteVolume as FiniteVolume
+    from .schemes import ForestRuth as ForestRuth
     from .schemes import Leapfrog as Leapfrog
+    from .schemes import McLachlan as McLachlan
     from .schemes import Metropolis as Metropolis
     from .schemes import MinimizingMovement as MinimizingMovement
     from .schemes import RungeKutta as RungeKutta
     from .schemes import Splitting as Splitting
+    from .schemes import Variational as Variational
+    from .schemes import Yoshida as Yoshida
     from .schemes import generator as generator
     from .states import Categorical as Categorical
     from .states import Cubature as Cubature

@@ -2,12 +2,15 @@
 
 A geometry is one map, `sharp`: covector -> tangent. Of parameters: `Euclidean`, `Riemannian`, and
 the manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of phase space:
-`Symplectic` (conserves) and `Friction` (dissipates). Of measures: `Wasserstein` (mass moves) and
+`Symplectic` (conserves) and `Friction` (dissipates); of both kinds with a matrix that depends on
+the state, `Poisson` and `Onsager`. Of measures: `Wasserstein` (mass moves) and
 `FisherRao` (mass appears and disappears), `Stein` (velocities smoothed by a kernel). They add and
 scale.
 """
 
 from .base import AbstractGeometry as AbstractGeometry
+from .brackets import Onsager as Onsager
+from .brackets import Poisson as Poisson
 from .bregman import Bregman as Bregman
 from .diagonal import Diagonal as Diagonal
 from .diagonal import SecondMoment as SecondMoment

@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-import optimistix as optx
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .. import tree
 from ..errors import ArgumentError
+from ..roots import root
 
 
 class Lagrangian(eqx.Module):
@@ -123,8 +123,8 @@ class Lagrangian(eqx.Module):
         Raises ArgumentError where there is none, as for a degenerate L; NaN under a trace.
         """
         flat, unravel = ravel_pytree(p)
-        fn = lambda w, _: ravel_pytree(self.momentum(q, unravel(w), t))[0] - flat  # noqa: E731
-        found = unravel(_root(fn, jnp.zeros_like(flat)))
+        fn = lambda w: ravel_pytree(self.momentum(q, unravel(w), t))[0] - flat  # noqa: E731
+        found = unravel(root(fn, jnp.zeros_like(flat)))
         if _known(found) and not bool(tree.all_finite(found)):
             raise ArgumentError("p", p, "no velocity has this momentum: " + DEGENERATE)
         return found
@@ -198,21 +198,11 @@ class _Legendre(eqx.Module):
     def __call__(self, q: Any, v: Any) -> Any:
         flat, unravel = ravel_pytree(v)
 
-        def fn(p: Array, _: Any) -> Array:
+        def fn(p: Array) -> Array:
             return ravel_pytree(jax.grad(self.hamiltonian, argnums=1)(q, unravel(p)))[0] - flat
 
-        p = unravel(_root(fn, jnp.zeros_like(flat)))
+        p = unravel(root(fn, jnp.zeros_like(flat)))
         return tree.dot(p, v) - self.hamiltonian(q, p)
-
-
-def _root(fn: Callable[[Array, Any], Array], start: Array) -> Array:
-    """A zero of fn by Newton's method, NaN where it is not found; differentiable."""
-    # Newton's last correction squared is the error that is left.
-    small = 0.01 * float(np.sqrt(np.finfo(start.dtype).eps))
-    solver = optx.Newton(rtol=small, atol=small)
-    found = optx.root_find(fn, solver, start, max_steps=64, throw=False)
-    good = found.result == optx.RESULTS.successful
-    return jnp.where(good, found.value, jnp.nan)
 
 
 def _arguments(fn: Callable[..., Any]) -> int:
