@@ -4,5 +4,9 @@
 with any symplectic scheme.
 """
 
+from .action import action as action
+from .action import first_variation as first_variation
 from .lagrangian import Lagrangian as Lagrangian
 from .legendre import LegendreEnergy as LegendreEnergy
+from .stationary import StationaryPath as StationaryPath
+from .stationary import stationary_path as stationary_path

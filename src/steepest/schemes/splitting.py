@@ -52,8 +52,9 @@ class Splitting(AbstractScheme):
             given = f"{len(self.fractions)} numbers"
             raise ArgumentError("fractions", given, f"one for each letter of {self.word}")
         for letter in set(self.word):
-            whole = sum(f for f, other in zip(self.fractions, self.word, strict=True)
-                        if other == letter)
+            whole = sum(
+                f for f, other in zip(self.fractions, self.word, strict=True) if other == letter
+            )
             if abs(whole - 1.0) > 1e-12:
                 raise ArgumentError("fractions", self.fractions, f"those of {letter} add to 1")
 
@@ -109,7 +110,8 @@ class Splitting(AbstractScheme):
 
     @property
     def name(self):
-        return f"{self.word}({self.step:g})"
+        order = "" if self.accuracy is None else f" of order {self.accuracy}"
+        return f"{self.word}({self.step:g}){order}"
 
 
 def Leapfrog(step: float) -> Splitting:  # noqa: N802
