@@ -20,8 +20,10 @@ def discrete_gradient(functional: Any, start: Any, end: Any) -> Any:
     moved = tree.sub(end, start)
     middle = functional.differential(tree.axpy(0.5, moved, start))
     length = tree.norm_sq(moved)
-    gap = functional(end) - functional(start) - tree.dot(middle, moved)
-    # Where nothing moves the correction is 0/0, and its limit is zero.
-    still = length <= jnp.finfo(length.dtype).tiny ** 0.5
+    before, after = functional(start), functional(end)
+    gap = after - before - tree.dot(middle, moved)
+    # Below the rounding of F the gap is noise, which the division would raise without bound.
+    noise = 8 * jnp.finfo(length.dtype).eps * (jnp.abs(before) + jnp.abs(after))
+    still = (jnp.abs(gap) <= noise) | (length <= jnp.finfo(length.dtype).tiny ** 0.5)
     share = jnp.where(still, 0.0, gap / jnp.where(still, 1.0, length))
     return tree.axpy(share, moved, middle)

@@ -10,3 +10,6 @@ from .lagrangian import Lagrangian as Lagrangian
 from .legendre import LegendreEnergy as LegendreEnergy
 from .stationary import StationaryPath as StationaryPath
 from .stationary import stationary_path as stationary_path
+from .metriplectic import Metriplectic as Metriplectic
+from .noether import MomentumMap as MomentumMap
+from .noether import momentum_map as momentum_map

@@ -109,6 +109,10 @@ class Splitting(AbstractScheme):
         return 2 if self.word == self.word[::-1] else 1
 
     @property
+    def symplectic(self):
+        return True
+
+    @property
     def name(self):
         order = "" if self.accuracy is None else f" of order {self.accuracy}"
         return f"{self.word}({self.step:g}){order}"

@@ -93,6 +93,10 @@ class Variational(AbstractScheme):
         return self.accuracy
 
     @property
+    def symplectic(self):
+        return True
+
+    @property
     def name(self):
         return f"Variational({self.step:g}, order={self.accuracy}, {self.quadrature})"
 
