@@ -13,3 +13,8 @@ from .stationary import stationary_path as stationary_path
 from .metriplectic import Metriplectic as Metriplectic
 from .noether import MomentumMap as MomentumMap
 from .noether import momentum_map as momentum_map
+from .flow_map import FlowMap as FlowMap
+from .transition import EnergyPath as EnergyPath
+from .transition import minimum_energy_path as minimum_energy_path
+from .transition import onsager_machlup as onsager_machlup
+from .transition import transition_path as transition_path
