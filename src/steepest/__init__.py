@@ -69,6 +69,7 @@ _HOME = {
         "Fisher",
         "FisherRao",
         "Friction",
+        "Holonomic",
         "Hyperbolic",
         "HyperbolicEntropy",
         "Norm",
@@ -104,6 +105,7 @@ _HOME = {
         "Metropolis",
         "MinimizingMovement",
         "OBABO",
+        "Rattle",
         "RungeKutta",
         "Splitting",
         "Variational",
@@ -173,6 +175,7 @@ if TYPE_CHECKING:
     from .geometries import Fisher as Fisher
     from .geometries import FisherRao as FisherRao
     from .geometries import Friction as Friction
+    from .geometries import Holonomic as Holonomic
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
     from .geometries import Norm as Norm
@@ -221,6 +224,7 @@ if TYPE_CHECKING:
     from .schemes import McLachlan as McLachlan
     from .schemes import Metropolis as Metropolis
     from .schemes import MinimizingMovement as MinimizingMovement
+    from .schemes import Rattle as Rattle
     from .schemes import RungeKutta as RungeKutta
     from .schemes import Splitting as Splitting
     from .schemes import Variational as Variational

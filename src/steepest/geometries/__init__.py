@@ -18,6 +18,7 @@ from .fisher import Fisher as Fisher
 from .fisher_rao import FisherRao as FisherRao
 from .flat import Euclidean as Euclidean
 from .flat import Riemannian as Riemannian
+from .holonomic import Holonomic as Holonomic
 from .hyperbolic import Hyperbolic as Hyperbolic
 from .kinetic import Friction as Friction
 from .kinetic import Symplectic as Symplectic

@@ -183,7 +183,9 @@ def transition_path(
     `stationary_path` of the Onsager-Machlup Lagrangian; its `action` is S, and exp(-S/T) the weight
     of the path. `entropic`: see `onsager_machlup`. `guess`: as there; None: the minimum energy path
     of the energy, run through at the speed that suits the time. A Morse index of 0 says that it is
-    a local minimum of S.
+    a local minimum of S. Raises NotConverged also where `time` is so long that the path only waits
+    at minima and saddles: the share of each is then not determined, while S is that of a shorter
+    time.
     """
     lagrangian = onsager_machlup(flow, entropic)
     if guess is None:
