@@ -55,6 +55,7 @@ _HOME = {
         "MeasureFunctional",
         "NegativeEntropy",
         "NegativeLogLikelihood",
+        "PhaseEnergy",
         "ScoreNetwork",
         "SinkhornDivergence",
         "SlicedWasserstein",
@@ -68,12 +69,15 @@ _HOME = {
         "Fisher",
         "FisherRao",
         "Friction",
+        "Holonomic",
         "Hyperbolic",
         "HyperbolicEntropy",
         "Isokinetic",
         "Norm",
+        "Onsager",
         "PNorm",
         "Parametric",
+        "Poisson",
         "Potential",
         "Product",
         "Riemannian",
@@ -92,15 +96,21 @@ _HOME = {
         "Backtracking",
         "BirthDeath",
         "Composition",
+        "DiscreteGradient",
         "Euler",
         "Exponential",
         "FiniteVolume",
+        "ForestRuth",
         "Leapfrog",
+        "McLachlan",
         "Metropolis",
         "MinimizingMovement",
         "OBABO",
+        "Rattle",
         "RungeKutta",
         "Splitting",
+        "Variational",
+        "Yoshida",
         "generator",
     ],
     "driver": ["solve"],
@@ -154,6 +164,7 @@ if TYPE_CHECKING:
     from .functionals import MeasureFunctional as MeasureFunctional
     from .functionals import NegativeEntropy as NegativeEntropy
     from .functionals import NegativeLogLikelihood as NegativeLogLikelihood
+    from .functionals import PhaseEnergy as PhaseEnergy
     from .functionals import ScoreNetwork as ScoreNetwork
     from .functionals import SinkhornDivergence as SinkhornDivergence
     from .functionals import SlicedWasserstein as SlicedWasserstein
@@ -165,13 +176,16 @@ if TYPE_CHECKING:
     from .geometries import Fisher as Fisher
     from .geometries import FisherRao as FisherRao
     from .geometries import Friction as Friction
+    from .geometries import Holonomic as Holonomic
     from .geometries import Hyperbolic as Hyperbolic
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
     from .geometries import Isokinetic as Isokinetic
     from .geometries import Norm as Norm
+    from .geometries import Onsager as Onsager
+    from .geometries import Parametric as Parametric
     from .geometries import Parametric as Parametric
     from .geometries import PNorm as PNorm
-    from .geometries import Parametric as Parametric
+    from .geometries import Poisson as Poisson
     from .geometries import Potential as Potential
     from .geometries import Product as Product
     from .geometries import Riemannian as Riemannian
@@ -204,14 +218,20 @@ if TYPE_CHECKING:
     from .schemes import Backtracking as Backtracking
     from .schemes import BirthDeath as BirthDeath
     from .schemes import Composition as Composition
+    from .schemes import DiscreteGradient as DiscreteGradient
     from .schemes import Euler as Euler
     from .schemes import Exponential as Exponential
     from .schemes import FiniteVolume as FiniteVolume
+    from .schemes import ForestRuth as ForestRuth
     from .schemes import Leapfrog as Leapfrog
+    from .schemes import McLachlan as McLachlan
     from .schemes import Metropolis as Metropolis
     from .schemes import MinimizingMovement as MinimizingMovement
+    from .schemes import Rattle as Rattle
     from .schemes import RungeKutta as RungeKutta
     from .schemes import Splitting as Splitting
+    from .schemes import Variational as Variational
+    from .schemes import Yoshida as Yoshida
     from .schemes import generator as generator
     from .states import Categorical as Categorical
     from .states import Cubature as Cubature

@@ -7,6 +7,8 @@ A flow is a functional, a geometry and a noise; the state it meets decides the r
 from __future__ import annotations
 
 import abc
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -61,6 +63,11 @@ class AbstractFlow(eqx.Module):
     @abc.abstractmethod
     def parts(self) -> tuple[Flow, ...]:
         """The single flows whose velocities add."""
+
+    @property
+    def invariants(self) -> dict[str, Any]:
+        """Functions of a point that the flow keeps, by name: columns of the ledger."""
+        return {}
 
     @property
     def shared(self) -> bool:
@@ -144,6 +151,7 @@ class Flow(AbstractFlow):
     functional: AbstractFunctional
     geometry: AbstractGeometry
     noise: AbstractNoise | None
+    kept: dict[str, Any]
 
     def __init__(
         self,
@@ -160,8 +168,25 @@ class Flow(AbstractFlow):
         if noise is not None and not isinstance(noise, AbstractNoise):
             raise ArgumentError("noise", type(noise).__name__, "e.g. Thermal(1.0), or None")
         self.functional = _completed(functional, geometry)
-        self.geometry, self.noise = geometry, noise
+        self.geometry, self.noise, self.kept = geometry, noise, {}
         _check_noise(self)
+
+    def conserving(self, invariants: dict[str, Callable[[Any], Any]]) -> Flow:
+        """The same flow, whose ledger and audit follow `invariants`, functions of a point by name.
+
+        For those of a symmetry see `steepest.mechanics.momentum_map`. What is not kept fails the
+        audit.
+        """
+        for name, fn in invariants.items():
+            if not callable(fn):
+                raise ArgumentError(name, type(fn).__name__, "a function of a state")
+        new = copy.copy(self)
+        object.__setattr__(new, "kept", self.kept | invariants)
+        return new
+
+    @property
+    def invariants(self) -> dict[str, Any]:
+        return self.kept
 
     @property
     def parts(self) -> tuple[Flow, ...]:
@@ -249,7 +274,7 @@ class Flow(AbstractFlow):
                     if still:
                         return _reweighing(flow, functional, bath, still).bind(state)
                     noise = bath if noise is None else noise + bath
-            flow = Flow(functional, geometry, noise)
+            flow = Flow(functional, geometry, noise).conserving(flow.kept)
         elif is_measure(state):
             flow = _on_law(flow)
         elif flow.geometry.on_measures:
@@ -481,13 +506,13 @@ def _completed(functional: AbstractFunctional, geometry: AbstractGeometry) -> Ab
     """On phase space an energy of the position becomes a Hamiltonian."""
     if geometry.adaptive and not isinstance(functional, OfPosition):
         return OfPosition(functional)
-    if not geometry.kinetic or isinstance(functional, Hamiltonian):
+    if not geometry.kinetic or functional.of_phase:
         return functional
     if not geometry.on_measures:
         return Hamiltonian(functional)
     parts = list(functional.parts) if isinstance(functional, FunctionalSum) else [functional]
     energies = [getattr(part, "energy", None) for part in parts]
-    if any(isinstance(energy, Hamiltonian) for energy in energies):
+    if any(getattr(energy, "of_phase", False) for energy in energies):
         return functional
     for i, energy in enumerate(energies):
         if energy is not None:

@@ -23,7 +23,7 @@ from . import tree
 from .flow import AbstractFlow
 from .schemes import Backtracking, Entry, Metropolis, MinimizingMovement
 from .states import Density
-from .states.points import average, is_ensemble, points, standard_error
+from .states.points import average, each, is_ensemble, points, standard_error
 
 
 class Totals(eqx.Module):
@@ -115,6 +115,8 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
     }
     if flow.time_dependent and jnp.ndim(totals.work):
         row["works"] = totals.work
+    for name, fn in flow.invariants.items():
+        row[f"conserved_{name}"] = average(state, each(fn, state)(points(state)))
     if is_ensemble(state) and state.log_weights is not None:
         row["mass"] = jnp.exp(jax.nn.logsumexp(state.log_weights))
     elif isinstance(state, Density):
@@ -196,6 +198,7 @@ class Ledger:
         conserved = {}
         if not flow.noisy and all(not p.geometry.dissipative for p in flow.parts):
             conserved["energy"] = rows["functional"] - rows["work"]
+        conserved |= {name: rows[f"conserved_{name}"] for name in flow.invariants}
         if "mass" in rows:
             conserved["mass"] = rows["mass"]
         names = {field.name for field in dataclasses.fields(cls)}

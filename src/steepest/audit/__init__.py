@@ -12,6 +12,8 @@ from typing import Any
 from ..errors import ArgumentError
 from .balance import balance_checks
 from .concentration import concentration_checks
+from .conservation import conservation_checks
+from .conservation import symplectic_defect as symplectic_defect
 from .context import Context
 from .free_energy import FreeEnergySeries as FreeEnergySeries
 from .free_energy import free_energy as free_energy
@@ -42,7 +44,7 @@ def audit(
         raise ArgumentError("trajectory", f"{len(trajectory)} saves", "nothing has run yet")
     context = Context(trajectory, bias_tolerance)
     checks = structure_checks(context) + balance_checks(context) + law_checks(context)
-    checks += concentration_checks(context)
+    checks += conservation_checks(context) + concentration_checks(context)
     if context.flow.noisy:
         checks += second_law_checks(context) + protocol_checks(context)
         if equilibrium is not False:

@@ -16,6 +16,7 @@ from .discrepancies import SlicedWasserstein as SlicedWasserstein
 from .energy import Energy as Energy
 from .energy import Hamiltonian as Hamiltonian
 from .energy import OfPosition as OfPosition
+from .energy import PhaseEnergy as PhaseEnergy
 from .interaction import InteractionEnergy as InteractionEnergy
 from .internal import InternalEnergy as InternalEnergy
 from .interpolation import Frozen as Frozen

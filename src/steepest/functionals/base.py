@@ -76,6 +76,11 @@ class AbstractFunctional(eqx.Module):
         return True
 
     @property
+    def of_phase(self) -> bool:
+        """Whether it is a function of position and momentum already, as a Hamiltonian is."""
+        return False
+
+    @property
     def couples(self) -> bool:
         """Whether particles feel one another: F is no mean of a function of one particle."""
         return False

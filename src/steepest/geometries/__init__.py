@@ -2,12 +2,15 @@
 
 A geometry is one map, `sharp`: covector -> tangent. Of parameters: `Euclidean`, `Riemannian`, and
 the manifolds `Sphere`, `Stiefel`, `SymmetricPositiveDefinite`, `Hyperbolic`. Of phase space:
-`Symplectic` (conserves), `Friction` (dissipates) and `Isokinetic` (a thermostat). Of measures:
-`Wasserstein` (mass moves) and `FisherRao` (mass appears and disappears), `Stein` (velocities
-smoothed by a kernel). They add and scale.
+`Symplectic` (conserves), `Friction` (dissipates) and `Isokinetic` (a thermostat); of both kinds
+with a matrix that depends on the state, `Poisson` and `Onsager`. Of measures: `Wasserstein` (mass
+moves) and `FisherRao` (mass appears and disappears), `Stein` (velocities smoothed by a kernel).
+They add and scale.
 """
 
 from .base import AbstractGeometry as AbstractGeometry
+from .brackets import Onsager as Onsager
+from .brackets import Poisson as Poisson
 from .bregman import Bregman as Bregman
 from .diagonal import Diagonal as Diagonal
 from .diagonal import SecondMoment as SecondMoment
@@ -15,6 +18,7 @@ from .fisher import Fisher as Fisher
 from .fisher_rao import FisherRao as FisherRao
 from .flat import Euclidean as Euclidean
 from .flat import Riemannian as Riemannian
+from .holonomic import Holonomic as Holonomic
 from .hyperbolic import Hyperbolic as Hyperbolic
 from .isokinetic import Isokinetic as Isokinetic
 from .kinetic import Friction as Friction

@@ -120,6 +120,14 @@ class AbstractGeometry(eqx.Module):
         del time
         return self
 
+    def between(self, start: Any, end: Any) -> AbstractGeometry:
+        """The geometry of a step from `start` to `end` that discrete gradients drive.
+
+        Itself, unless it is degenerate along gradients, which the step must keep discretely.
+        """
+        del start, end
+        return self
+
     @property
     def terms(self) -> tuple[AbstractGeometry, ...]:
         """The summands; itself for a single geometry."""
@@ -261,6 +269,9 @@ class Sum(AbstractGeometry):
     def at(self, time):
         return Sum(tuple(part.at(time) for part in self.parts))
 
+    def between(self, start, end):
+        return Sum(tuple(part.between(start, end) for part in self.parts))
+
     @property
     def terms(self):
         return self.parts
@@ -355,6 +366,9 @@ class Scaled(AbstractGeometry):
 
     def at(self, time):
         return Scaled(self.part.at(time), self.factor)
+
+    def between(self, start, end):
+        return Scaled(self.part.between(start, end), self.factor)
 
     @property
     def noise_terms(self):

@@ -78,6 +78,11 @@ class AbstractScheme(eqx.Module):
         return False
 
     @property
+    def symplectic(self) -> bool:
+        """Whether a step of a conservative kinetic flow is a symplectic map."""
+        return False
+
+    @property
     def name(self) -> str:
         """How the scheme appears in the flow's row."""
         return f"{type(self).__name__}({self.step:g})"

@@ -5,7 +5,8 @@
                                           `Isokinetic` the projected force, exactly as well)
     O  bath      dp = -gamma p/m dt + sqrt(2 gamma temperature) dW, solved exactly (eq. 53)
 
-`Leapfrog` is BAB, `BAOAB` and `OBABO` are themselves; a letter that occurs k times takes step/k.
+`Leapfrog` is BAB, `BAOAB` and `OBABO` are themselves; a letter that occurs k times takes step/k,
+unless fractions of the step are given, as the schemes of order 4 and 6 do (`symplectic.py`).
 Sources: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34; Bussi and Parrinello, Phys.
 Rev. E 75 (2007) 056707.
 """
@@ -35,38 +36,63 @@ class Splitting(AbstractScheme):
 
     Second order for palindromes. The ledger's dissipation is the kinetic energy that O gives to the
     bath, exactly; the residual of the balance is the shadow work of A and B, of order step^2.
+    `fractions`: of the step, one for each letter; `accuracy`: the order that they reach.
     """
 
     step: float
     word: str = eqx.field(static=True)
+    fractions: tuple[float, ...] | None = eqx.field(static=True, default=None)
+    accuracy: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         check_step(self.step)
         if not self.word or set(self.word) - set("ABO") or not {"A", "B"} <= set(self.word):
             raise ArgumentError("word", repr(self.word), "letters A, B, O with at least A and B")
+        if self.fractions is None:
+            return
+        if len(self.fractions) != len(self.word):
+            given = f"{len(self.fractions)} numbers"
+            raise ArgumentError("fractions", given, f"one for each letter of {self.word}")
+        for letter in set(self.word):
+            whole = sum(
+                f for f, other in zip(self.fractions, self.word, strict=True) if other == letter
+            )
+            if abs(whole - 1.0) > 1e-12:
+                raise ArgumentError("fractions", self.fractions, f"those of {letter} add to 1")
 
     def init(self, flow, state, time, randomness):
-        return _force(flow, state, time, randomness)
+        return _force(flow, state, time, randomness) if self._kicks_first else None
+
+    @property
+    def _kicks_first(self) -> bool:
+        """Whether the force at the end of a step serves the next one."""
+        return self.word.replace("O", "")[0] == "B"
 
     def advance(self, flow, state, memory, time, step, randomness):
         ensemble = is_ensemble(state)
         bath = Bath.of(flow, time)
         force: Any = memory
         dissipated = jnp.zeros((state.count,) if ensemble else (), tree.dtype(points(state)))
-        fraction = {letter: step / self.word.count(letter) for letter in set(self.word)}
+        now = time
         for index, letter in enumerate(self.word):
-            duration = fraction[letter]
+            if self.fractions is None:
+                duration = step / self.word.count(letter)
+            else:
+                duration = step * self.fractions[index]
             if letter == "A":
                 state, force = drift(flow, state, time, duration), None
+                now = now + duration
             elif letter == "B":
                 if force is None:
-                    force = _force(flow, state, time + step, randomness)
+                    force = _force(flow, state, now, randomness)
                 state, taken = _kick(flow, state, force, duration)
                 dissipated = dissipated + taken
             else:
                 state, heat = bath.relax(state, duration, randomness, stream=index)
                 dissipated = dissipated + heat
-        if force is None:
+        if not self._kicks_first:
+            force = None
+        elif force is None:
             force = _force(flow, state, time + step, randomness)
         return state, force, Entry(dissipated)
 
@@ -82,11 +108,18 @@ class Splitting(AbstractScheme):
 
     @property
     def order(self):
+        if self.accuracy is not None:
+            return self.accuracy
         return 2 if self.word == self.word[::-1] else 1
 
     @property
+    def symplectic(self):
+        return True
+
+    @property
     def name(self):
-        return f"{self.word}({self.step:g})"
+        order = "" if self.accuracy is None else f" of order {self.accuracy}"
+        return f"{self.word}({self.step:g}){order}"
 
 
 def Leapfrog(step: float) -> Splitting:  # noqa: N802

@@ -1,0 +1,142 @@
+"""Does the flow keep what it says it keeps, and is its step a symplectic map? (eq. 29)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from .. import tree
+from ..random import Randomness
+from ..states import Phase
+from ..states.points import each, is_ensemble, points
+from .context import Context
+from .report import Check
+
+SAMPLES, MOST_COORDINATES = 12, 64
+
+
+def conservation_checks(context: Context) -> list[Check]:
+    """Two checks for each invariant, and one for the geometry of a step."""
+    checks = []
+    for name, fn in context.flow.invariants.items():
+        checks += [_stationary(context, name, fn), _drift(context, name, fn)]
+    return checks + _symplectic(context)
+
+
+def _sample(context: Context) -> list[tuple[Any, float]]:
+    """States of a few saves, in float64."""
+    index = np.unique(np.linspace(0, len(context.trajectory) - 1, SAMPLES).astype(int))
+    double = lambda x: jnp.asarray(np.asarray(x, np.float64))  # noqa: E731
+    return [
+        (jax.tree.map(double, context.trajectory.at(int(i))), float(context.trajectory.times[i]))
+        for i in index
+    ]
+
+
+def _stationary(context: Context, name: str, fn: Any) -> Check:
+    """|<dJ, velocity>| / (|dJ| |velocity|), which is zero where J is kept by the flow itself.
+
+    Both factors err by round-off, amplified by the condition of what computes them; sqrt(eps) of
+    float64 admits 1e8, and a function that is not kept errs by its own share.
+    """
+    with jax.enable_x64(True):
+        shares = [float(_share(context.flow, fn, *pair)) for pair in _sample(context)]
+    why = "d/dt of it along the flow, relative to |dJ| |velocity|"
+    return Check.compare(f"symmetry of {name}", max(shares), 1.5e-8, why)
+
+
+@eqx.filter_jit
+def _share(flow: Any, fn: Any, state: Any, time: Any) -> Any:
+    velocity = points(flow.slope(state, time)[1])
+    change = each(jax.grad(fn), state)(points(state))
+    size = jnp.sqrt(tree.norm_sq(change) * tree.norm_sq(velocity))
+    return jnp.abs(tree.dot(change, velocity)) / jnp.where(size > 0, size, 1.0)
+
+
+def _drift(context: Context, name: str, fn: Any) -> Check:
+    """The largest change over the run, against round-off and what single steps change.
+
+    Round-off is a walk of one error a step, on the scale |dJ| |x|. Where the scheme does not keep
+    J by itself, a single step from the saves changes it by an amount that is measured, and three
+    times the sum of these is allowed.
+    """
+    column = np.asarray(context.ledger.conserved[name], float)
+    with jax.enable_x64(True):
+        found = [
+            _one_step(context.flow, context.scheme, fn, *pair, jnp.asarray(context.step))
+            for pair in _sample(context)
+        ]
+    steps = np.array([float(change) for change, _ in found])
+    scale = max(float(size) for _, size in found)
+    tolerance = 50 * context.epsilon * np.sqrt(max(context.steps, 1)) * scale
+    typical = float(np.mean(np.abs(steps)))
+    if typical > 50 * np.finfo(np.float64).eps * scale:
+        tolerance += 3 * context.steps * typical
+    why = f"largest change over {context.steps} steps; one step changes it by {typical:.1e}"
+    residual = float(np.max(np.abs(column - column[0])))
+    return Check.compare(f"conservation of {name}", residual, tolerance, why)
+
+
+@eqx.filter_jit
+def _one_step(flow: Any, scheme: Any, fn: Any, state: Any, time: Any, step: Any) -> Any:
+    """(change of the invariant, its scale |dJ| |x|), averaged over points."""
+    source = Randomness.from_key(jax.random.key(0)).at(jnp.uint32(0))
+    memory = scheme.init(flow, state, time, source)
+    new, _, _ = scheme.advance(flow, state, memory, time, step, source)
+    before, after = each(fn, state)(points(state)), each(fn, new)(points(new))
+    slope = each(jax.grad(fn), state)(points(state))
+    size = jnp.sqrt(tree.norm_sq(slope) * tree.norm_sq(points(state)))
+    return jnp.mean(after - before), size / jnp.sqrt(1.0 * jnp.size(before)) + jnp.max(jnp.abs(before))
+
+
+def symplectic_defect(flow: Any, scheme: Any, state: Any, time: Any = 0.0, factor: Any = 1.0) -> Any:
+    """max |M^T J M - factor J| of the derivative M of one step, at one `Phase`.
+
+    `factor`: 1 of a conservative flow; exp(-gamma step / mass) with friction, where the step is
+    conformally symplectic. Noise that is added moves every point alike and has no part in M.
+    """
+    flow = flow.bind(state)
+    source = Randomness.from_key(jax.random.key(0)).at(jnp.uint32(0))
+    flat, unravel = ravel_pytree(state)
+
+    def move(x: Any) -> Any:
+        start = unravel(x)
+        memory = scheme.init(flow, start, time, source)
+        return ravel_pytree(scheme.advance(flow, start, memory, time, scheme.step, source)[0])[0]
+
+    matrix = jax.jacfwd(move)(flat)
+    n = flat.size // 2
+    form = jnp.eye(2 * n, dtype=flat.dtype)
+    form = jnp.concatenate([form[n:], -form[:n]])
+    return jnp.max(jnp.abs(matrix.T @ form @ matrix - factor * form)), jnp.max(jnp.abs(matrix))
+
+
+def _symplectic(context: Context) -> list[Check]:
+    """M^T J M = J to round-off, 2 d eps |M|^2 with a margin of 50, of schemes that say so."""
+    flow, state = context.flow, context.trajectory.final
+    single = len(flow.parts) == 1 and not flow.noisy
+    kinetic = all(p.geometry.kinetic and not p.geometry.dissipative for p in flow.parts)
+    point = jax.tree.map(lambda x: x[0], points(state)) if is_ensemble(state) else state
+    if not (single and kinetic and context.scheme.symplectic and isinstance(point, Phase)):
+        return []
+    if tree.size(point) > MOST_COORDINATES:
+        return []
+    worst, tolerance = 0.0, 0.0
+    with jax.enable_x64(True):
+        for sampled, time in _sample(context)[:: SAMPLES // 3]:
+            if is_ensemble(sampled):
+                sampled = jax.tree.map(lambda x: x[0], points(sampled))
+            defect, size = _defect(context.trajectory.flow, context.scheme, sampled, time)
+            worst = max(worst, float(defect))
+            size = max(float(size), 1.0)
+            tolerance = max(tolerance, 50 * tree.size(point) * np.finfo(float).eps * size**2)
+    why = "M^T J M - J of the derivative M of a step"
+    return [Check.compare("symplecticity", worst, tolerance, why)]
+
+
+_defect = eqx.filter_jit(symplectic_defect)
