@@ -52,13 +52,14 @@ def quiet_arviz() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import arviz
+        from arviz.utils import Numba
 
-        before = arviz.Numba.numba_flag
-        arviz.Numba.numba_flag = False
+        before = Numba.numba_flag
+        Numba.numba_flag = False
         try:
             yield arviz
         finally:
-            arviz.Numba.numba_flag = before
+            Numba.numba_flag = before
 
 
 def warn(summary: Sequence[dict[str, Any]]) -> list[str]:
