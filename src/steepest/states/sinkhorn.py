@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float
@@ -39,10 +40,14 @@ def divergence(
     lattice = Lattice(x=[jnp.asarray(x, a.dtype) for x in grid.axes], epsilon=2.0 * blur**2)
     solver = Sinkhorn(threshold=THRESHOLD, max_iterations=MOST_ITERATIONS)
     a, b = ((x + NEXT_TO_NOTHING / x.size) / (jnp.sum(x) + NEXT_TO_NOTHING) for x in (a, b))
-    value, missed = jnp.zeros((), a.dtype), jnp.zeros((), bool)
-    for one, other, share in ((a, b, 1.0), (a, a, -0.5), (b, b, -0.5)):
-        found = solver(LinearProblem(lattice, one.reshape(-1), other.reshape(-1)))
-        value, missed = value + share * found.ent_reg_cost, missed | ~found.converged
+
+    def one(pair: Any) -> tuple[Any, Any]:
+        found = solver(LinearProblem(lattice, pair[0].reshape(-1), pair[1].reshape(-1)))
+        return jnp.asarray(found.ent_reg_cost, a.dtype), ~found.converged
+
+    # In turn, so that the solver is compiled once.
+    values, late = jax.lax.map(one, (jnp.stack([a, a, b]), jnp.stack([b, a, b])))
+    value, missed = values[0] - 0.5 * (values[1] + values[2]), jnp.any(late)
     if not isinstance(missed, Tracer) and bool(missed):
         raise NotConverged(
             f"Sinkhorn's iteration missed {THRESHOLD:g} in {MOST_ITERATIONS} turns; raise blur"
