@@ -43,7 +43,7 @@ def divergence(
 
     def one(pair: Any) -> tuple[Any, Any]:
         found = solver(LinearProblem(lattice, pair[0].reshape(-1), pair[1].reshape(-1)))
-        return jnp.asarray(found.ent_reg_cost, a.dtype), ~found.converged
+        return jnp.asarray(found.ent_reg_cost, a.dtype), ~jnp.asarray(found.converged)
 
     # In turn, so that the solver is compiled once.
     values, late = jax.lax.map(one, (jnp.stack([a, a, b]), jnp.stack([b, a, b])))
