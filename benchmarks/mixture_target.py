@@ -12,6 +12,14 @@ alone, so their numbers reach the same target but are not those of the same meth
   passes mass between components;
 - the same with all 16 components kept: more than the target has.
 
+A first line says what the transport flow itself can reach, for the flow is that of the law of
+Langevin particles: each is given the mode that explains it best, and the symmetric KL of these
+labels is at most that of the laws (data processing). From N(0, 16 I) at D = 12, with 4e5 particles,
+steps of 0.02 and of 0.005 alike, it was 0.184, 0.110, 0.194, 0.274 for targets of seeds 0 to 3 at
+t = 4, and fell by less than 0.003 until t = 16: the weights of the modes freeze before t = 2. Pure
+transport from this start does not come below that, by whatever method; 0.05 needs another flow,
+such as Wasserstein() + FisherRao(), or another start.
+
 No row is told the target's components. Started as N(0, 16 I) split into 32 components, the mixture
 alone missed modes at D = 12 (symmetric KL 8.1, one run).
 
@@ -82,6 +90,15 @@ def settled(mixture, target, step: float = 0.1, steps: int = 20):
     return st.solve(flow, mixture, scheme=scheme, steps=steps, save_every=steps).final
 
 
+def least_symmetric_kl(target, dimension: int, seed: int) -> float:
+    """What the labels of Langevin particles at t = 4 bound the transport flow's symmetric KL by."""
+    particles = langevin(target, dimension, seed, 4 * PARTICLES, 4.0)
+    square = jnp.sum((particles.positions[:, None] - target.means) ** 2, axis=-1)
+    counts = jnp.bincount(jnp.argmin(square, axis=1), length=MODES)
+    shares, equal = (counts + 0.5) / (particles.count + 0.5 * MODES), 1.0 / MODES
+    return float(jnp.sum((shares - equal) * jnp.log(shares / equal)))
+
+
 def transported(dimension: int, seed: int, target):
     """Particles alone."""
     return fitted(langevin(target, dimension, seed, 4 * PARTICLES, 4.0), dimension, seed)
@@ -123,6 +140,8 @@ def tables(rounds: int, only: str | None):
     for dimension in DIMENSIONS:
         if only is not None and only != str(dimension):
             continue
+        least = least_symmetric_kl(target_of(dimension, 0), dimension, 0)
+        lines.append(f"| {dimension} | Wasserstein(), no method below | > {least:.4f} | | |")
         for name, kl, count, seconds in rows(dimension, 0):
             value = f"{float(kl.value):.4f} +- {float(kl.error):.4f}"
             lines.append(f"| {dimension} | {name} | {value} | {count} | {seconds:.0f} |")

@@ -362,39 +362,58 @@ def test_kinetic_fokker_planck_follows_its_gaussian_law():
     np.testing.assert_allclose(still.final.values, gibbs.values, rtol=1e-11)
 
 
-def barenblatt(grid, time, power, mass_constant=0.1):
-    """The self-similar solution of d rho/dt = Laplacian(rho^m) on the line, mass normalised."""
-    alpha = 1.0 / (power + 1.0)
-    k = alpha * (power - 1.0) / (2.0 * power)
+class Barenblatt:
+    """The self-similar solution of d rho/dt = Laplacian(rho^m) on the line, by cell averages."""
 
-    def shape(x):
-        inner = mass_constant - k * (x[0] / time**alpha) ** 2
-        return time**-alpha * jnp.maximum(inner, 0.0) ** (1.0 / (power - 1.0))
+    def __init__(self, power, constant):
+        self.power, self.constant, self.alpha = power, constant, 1.0 / (power + 1.0)
+        self.k = self.alpha * (power - 1.0) / (2.0 * power)
 
-    return grid.evaluate(shape)
+    def front(self, time):
+        return time**self.alpha * np.sqrt(self.constant / self.k)
+
+    def values(self, grid, time, parts=64):
+        h = grid.spacing[0] / parts
+        x = grid.lower[0] + h * (np.arange(parts * grid.shape[0]) + 0.5)
+        inner = np.maximum(self.constant - self.k * (x / time**self.alpha) ** 2, 0.0)
+        fine = time**-self.alpha * inner ** (1.0 / (self.power - 1.0))
+        return jnp.asarray(fine.reshape(-1, parts).mean(1))
 
 
 @pytest.mark.parametrize("power", [2.0, 4.0])
 def test_porous_medium_follows_barenblatt(power):
-    """No negative mass, compact support, and an error that falls with the grid."""
-    total = float(barenblatt(st.Grid(-3.0, 3.0, 4000), 1.0, power).sum() * 6.0 / 4000)
+    """No negative mass, compact support, and the order in space that the front allows.
+
+    Next to it rho ~ (distance)^(1/(m-1)): one cell there weighs h^(1 + 1/(m-1)) in L1. How much of
+    it is missed depends on where in its cell the front is, so errors are means over eight fronts;
+    order 2 is seen inside, below 0.8 of the front. The step falls with h and is of order 2, below.
+    Slopes from 40 to 80 to 160 cells were 1.80, 1.90 (m = 2) and 1.33, 1.28 (m = 4), inside 2.09,
+    2.02 and 2.46, 2.19.
+    """
     errors = []
-    for cells in (60, 120):
-        grid = st.Grid(-3.0, 3.0, cells)
-        start = st.Density.normalised(grid, barenblatt(grid, 1.0, power))
-        clock = total ** (power - 1.0)  # unit mass runs the same profile at another speed
-        flow = st.Flow(st.InternalEnergy(power), clock * st.Wasserstein())
-        run = st.solve(flow, start, scheme=st.FiniteVolume(0.01), time=1.0)
-        exact = st.Density.normalised(grid, barenblatt(grid, 2.0, power))
-        errors.append(float(2 * run.final.total_variation(exact)))
-        assert run.ledger.minimum.min() >= 0
-        assert np.abs(run.ledger.conserved["mass"] - 1).max() <= 1e-12
-        assert np.diff(run.ledger.functional).max() <= 0
-        beyond = (
-            np.abs(grid.axes[0]) > 1.3 * np.abs(grid.axes[0][np.asarray(exact.values) > 0]).max()
-        )
-        assert np.asarray(run.final.masses)[beyond].sum() < 1e-6
-    assert errors[1] < 0.03 and errors[1] < 0.7 * errors[0]
+    for cells in (80, 160):
+        grid, found = st.Grid(-3.0, 3.0, cells), []
+        steps = round(10 / grid.spacing[0])
+        for constant in 0.1 * (1 + 0.02 * np.arange(8)):
+            exact = Barenblatt(power, constant)
+            total = float(exact.values(grid, 1.0).sum()) * grid.spacing[0]
+            start = st.Density.normalised(grid, exact.values(grid, 1.0))
+            clock = total ** (power - 1.0)  # unit mass runs the same profile at another speed
+            flow = st.Flow(st.InternalEnergy(power), clock * st.Wasserstein())
+            scheme = st.FiniteVolume(1.0 / steps, order=2)
+            run = st.solve(flow, start, scheme=scheme, steps=steps, save_every=steps)
+            end = st.Density.normalised(grid, exact.values(grid, 2.0))
+            misses = np.abs(np.asarray(run.final.values - end.values)) * grid.spacing[0]
+            place = np.abs(grid.axes[0])
+            found.append((misses.sum(), misses[place < 0.8 * exact.front(2.0)].sum()))
+            assert run.ledger.minimum.min() >= 0
+            assert np.abs(run.ledger.conserved["mass"] - 1).max() <= 1e-12
+            assert np.diff(run.ledger.functional).max() <= 0
+            assert np.asarray(run.final.masses)[place > 1.3 * exact.front(2.0)].sum() < 1e-6
+        errors.append(np.mean(found, axis=0))
+    whole, inside = np.log2(errors[0] / errors[1])
+    assert abs(whole - (1 + 1 / (power - 1))) < 0.2, whole
+    assert abs(inside - 2.0) < 0.35, inside
 
 
 def test_confined_porous_medium_rests_at_its_exact_minimiser():

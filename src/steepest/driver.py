@@ -82,7 +82,7 @@ def solve(
         )
     if bound.noisy and key is None:
         raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
-    zero = np.zeros((), np.uint32)
+    zero: Any = np.zeros((), np.uint32)
     randomness = Randomness(zero, zero) if key is None else Randomness.from_key(key)
     state = _shared_out(state, mesh)
     run = _Run(bound, scheme, randomness, start, save_every, ledger, mesh)

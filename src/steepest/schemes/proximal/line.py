@@ -164,8 +164,8 @@ def second_order(problem: Problem, history: Any) -> tuple[Movement, Any]:
         F+ + W2^2(rho+, rho_k)/step - W2^2(rho+, rho_{k-1})/(4 step)
             <= F_k - W2^2(rho_k, rho_{k-1})/(4 step).
 
-    With d(+, k-1)^2 <= 2 d(+, k)^2 + 2 d(k, k-1)^2 it follows that F_k + d(k, k-1)^2/(4 step) falls;
-    F itself may rise. The increase that is returned is the left side less the right.
+    With d(+, k-1)^2 <= 2 d(+, k)^2 + 2 d(k, k-1)^2 it follows that F_k + d(k, k-1)^2/(4 step)
+    falls; F itself may rise. The increase that is returned is the left side less the right.
     """
     masses, crossed, started = history
     plain = jax.tree.map(jnp.asarray, minimise(problem))
