@@ -116,6 +116,11 @@ class _Run:
     traced: bool
     mesh: Any = None
 
+    @property
+    def paired(self) -> bool:
+        """Whether two steps share their random words; a loop over single steps is faster else."""
+        return self.save_every % 2 == 0 and self.flow.noisy
+
     def check_start(self, state: Any) -> bool:
         """Whether the run is inside a trace; raises where F has no finite start."""
         value = _initial_value(_trace_dials(self.flow), state, self.start, self.mesh)
@@ -143,7 +148,7 @@ class _Run:
             carry,
             (saves, self.save_every, self.save_every),
             saves,
-            (self.start, self.ledger, self.save_every % 2 == 0, self.mesh),
+            (self.start, self.ledger, self.paired, self.mesh),
         )
         times = self.start + jnp.arange(1, saves + 1) * self.save_every * self.scheme.step
         return [first, (times, states, rows)], False
@@ -158,7 +163,7 @@ class _Run:
         bytes_a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
         room = max(1, min(CHUNK_BYTES // bytes_a_save, MOST_SAVES))
         capacity = 2 ** math.floor(math.log2(room))
-        paired = self.save_every % 2 == 0
+        paired = self.paired
         options = (self.start, self.ledger, paired, self.mesh)
         with Progress(progress, total) as bar:
             try:
