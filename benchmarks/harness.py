@@ -167,9 +167,10 @@ def table(title: str, rows: list[Row]) -> str:
 
 def device() -> str:
     """The device that the contenders run on; asked in a process of its own."""
-    ask = "import jax; d = jax.devices(); print(f'jax {jax.__version__}, {len(d)} x', d[0].device_kind)"
+    ask = "import jax; d = jax.devices(); print(jax.__version__, len(d), d[0].device_kind)"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    version, count, kind = done.stdout.strip().split(maxsplit=2)
+    return f"jax {version}, {count} x {kind}"
 
 
 def serve(module: str, make: str, case: str) -> None:

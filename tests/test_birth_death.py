@@ -95,7 +95,7 @@ def test_bad_input():
     for logs in ([-jnp.inf] * 4, [0.0, 0.0, -jnp.inf, 0.0], [0.0, jnp.nan, 0.0, 0.0]):
         lost = st.Particles(jnp.zeros((4, 1)), jnp.array(logs))
         flow = st.Flow(st.ExpectedEnergy(energy), st.FisherRao())
-        with pytest.raises(st.ArgumentError, match="log_weights .* of 4"):
+        with pytest.raises(st.ArgumentError, match=r"log_weights .* of 4"):
             st.solve(flow, lost, scheme=st.BirthDeath(0.1), steps=1)
     with pytest.raises(st.ArgumentError, match="state"):
         grid = st.Grid(-1.0, 1.0, 8)

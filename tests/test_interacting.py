@@ -214,7 +214,7 @@ def test_any_function_of_the_measure():
 
 
 def test_weights_are_multiplicities():
-    """Three particles of weights 1, 2, 3 sixths move as six of equal weight, two and three together.
+    """Three particles of weights 1, 2, 3 sixths move as six equal ones, two and three together.
 
     Forces of pairs, of an energy and of a discrepancy to data, under Wasserstein().
     """
@@ -229,7 +229,9 @@ def test_weights_are_multiplicities():
     flow = st.Flow(functional, st.Wasserstein())
     few, many = flow.velocity(weighted), flow.velocity(st.Particles(x[places]))
     np.testing.assert_allclose(few.positions[places], many.positions, atol=1e-13)
-    np.testing.assert_allclose(functional(weighted), functional(st.Particles(x[places])), rtol=1e-13)
+    np.testing.assert_allclose(
+        functional(weighted), functional(st.Particles(x[places])), rtol=1e-13
+    )
 
 
 def test_bad_input():

@@ -99,7 +99,7 @@ def test_a_cloud_far_from_the_origin_keeps_its_digits():
 def test_memory_is_linear_in_the_number_of_particles(kernel):
     """What the compiler sets aside for the force on n points and for their Stein sums.
 
-    A matrix of all pairs would take 4 n^2 bytes, 1.6 GB at 20,000: eight blocks of 2^22 entries
+    A matrix of all pairs would take 4 n^2 bytes, 1.6 GB at 20,000: eight blocks of 2^20 entries
     are allowed, and a megabyte for vectors.
     """
     d = 4

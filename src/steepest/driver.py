@@ -126,6 +126,11 @@ class _Run:
     ledger: str
     mesh: Any = None
 
+    @property
+    def paired(self) -> bool:
+        """Whether two steps share their random words; a loop over single steps is faster else."""
+        return self.save_every % 2 == 0 and self.flow.noisy
+
     def begin(self, state: Any) -> tuple[Any, Any] | None:
         """The first save and the carry; None inside a trace. Raises where no run can start."""
         arrays, static = split(self.flow, self.scheme)
@@ -161,7 +166,7 @@ class _Run:
             carry,
             (saves, self.save_every, self.save_every),
             saves,
-            (self.start, self.ledger, self.save_every % 2 == 0, self.mesh),
+            (self.start, self.ledger, self.paired, self.mesh),
         )
         times = self.start + jnp.arange(1, saves + 1) * self.save_every * self.scheme.step
         return [first, (times, states, rows)]
@@ -173,7 +178,7 @@ class _Run:
         pieces = [(np.asarray([self.start]), *jax.tree.map(np.asarray, row[1:]))]
         total, done, chunk, pending = steps, 0, min(steps, 128), 0
         capacity = _slots(state, steps // self.save_every)
-        paired = self.save_every % 2 == 0
+        paired = self.paired
         options = (self.start, self.ledger, paired, self.mesh)
         with Progress(progress, total) as bar:
             try:

@@ -121,7 +121,9 @@ def _pictures(job: Job, outcome: Outcome) -> tuple[list[Picture], tuple[Picture,
     if clouds.shape[2] == 1:
         return _on_a_line(job, trajectory, names, clouds[:, :, 0], few, many)
     times, weights = np.asarray(trajectory.times), _weights(trajectory)
-    plane, data = clouds[:, :, :2], _data(job)
+    # In many dimensions the two coordinates that spread most at the end, in their order.
+    two = np.sort(np.argsort(-np.std(clouds[-1], axis=0), kind="stable")[:2])
+    plane, data, axes = clouds[:, :, two], _data(job, two), [names[i] for i in two]
     take = lambda indices: None if weights is None else weights[indices]  # noqa: E731
     beside = "" if data is None else "; the data are orange"
     every = (*few, *many)
@@ -129,9 +131,11 @@ def _pictures(job: Job, outcome: Outcome) -> tuple[list[Picture], tuple[Picture,
         Picture(
             "cloud",
             f"{clouds.shape[1]:,} particles at {len(few)} times, to {times[few[-1]]:.3g}.",
-            f"The first two coordinates{beside}." if clouds.shape[2] > 2 else f"One scale{beside}.",
+            f"The two coordinates that spread most{beside}."
+            if clouds.shape[2] > 2
+            else f"One scale{beside}.",
             lambda theme: figures.cloud_figure(
-                times[few], plane[few], take(few), data, names, theme=theme
+                times[few], plane[few], take(few), data, axes, theme=theme
             ),
             wide=True,
         )
@@ -161,7 +165,7 @@ def _pictures(job: Job, outcome: Outcome) -> tuple[list[Picture], tuple[Picture,
                 plane[list(every)],
                 None if weights is None else weights[i],
                 data,
-                names,
+                axes,
                 theme=theme,
             ),
         )
@@ -216,10 +220,10 @@ def _weights(trajectory: Any) -> np.ndarray | None:
     return np.stack([np.asarray(trajectory.at(i).weights) for i in range(len(trajectory))])
 
 
-def _data(job: Job) -> np.ndarray | None:
-    """The data of a discrepancy, its first two coordinates."""
+def _data(job: Job, two: np.ndarray) -> np.ndarray | None:
+    """Two coordinates of the data of a discrepancy."""
     for part in parts(job.flow.functional):
         data = getattr(unscaled(part)[1], "data", None)
         if isinstance(data, Particles):
-            return np.asarray(coordinates(data))[:, :2]
+            return np.asarray(coordinates(data))[:, two]
     return None

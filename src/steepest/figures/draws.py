@@ -18,9 +18,9 @@ MOST_ROWS = 48
 def estimates_figure(
     names: Sequence[str], draws: np.ndarray, of: str = "Posterior", *, theme: Theme
 ) -> Figure:
-    """Medians of a law (`of`: its name) with 50 % and 94 % intervals, a row a coordinate, sorted by median.
+    """Medians with 50 % and 94 % intervals, a row a coordinate, sorted by median.
 
-    `draws`: (samples, coordinates).
+    `draws`: (samples, coordinates); `of`: what they are draws of, for the title.
     """
     low, quarter, median, three, high = np.quantile(draws, [0.03, 0.25, 0.5, 0.75, 0.97], axis=0)
     order = np.argsort(median)
