@@ -4,9 +4,9 @@
 
 Sequential Monte Carlo in independent islands: between levels particles are weighted by the work of
 the switch and resampled; at a level every ancestor runs a Metropolis-adjusted chain of kinetic
-Langevin dynamics (the flow of E_s by `solve`), all states of which are kept. A pilot chooses levels, steps and bases; the
-sweeps that count leave them fixed, so that exp(-work) is unbiased for Z (Jarzynski), and back down,
-from draws of the target, for 1/Z (Crooks).
+Langevin dynamics (the flow of E_s by `solve`), all states of which are kept. A pilot chooses
+levels, steps and bases; the sweeps that count leave them fixed, so that exp(-work) is unbiased for
+Z (Jarzynski), and back down, from draws of the target, for 1/Z (Crooks).
 Sources: Del Moral, Doucet and Jasra, J. R. Stat. Soc. B 68 (2006) 411; Dau and Chopin, J. R. Stat.
 Soc. B 84 (2022) 114 (all states kept); Grosse, Ghahramani and Adams, arXiv:1511.02543 (both sides).
 """
