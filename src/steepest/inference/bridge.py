@@ -142,7 +142,7 @@ class Bridge:
         size = BLOCK * self.count
         filled = np.pad(flat, ((0, -len(flat) % size), (0, 0)), mode="edge")
         values = [
-            _values(self.target, self.reference.law, block)
+            _values(self.target, self.reference.law, jnp.asarray(block))
             for block in filled.reshape(-1, size, x.shape[-1])
         ]
         energy, log_reference = np.moveaxis(np.asarray(values, float), 0, 1).reshape(2, -1)
@@ -290,8 +290,8 @@ def log_mean(logs: np.ndarray) -> np.ndarray:
 
 def effective_share(logs: np.ndarray) -> np.ndarray:
     """(sum w)^2 / (n sum w^2) over the last axis."""
-    twice = 2.0 * logsumexp(logs, axis=-1) - logsumexp(2.0 * logs, axis=-1)
-    return np.exp(twice) / logs.shape[-1]
+    once: Any = logsumexp(logs, axis=-1)
+    return np.exp(2.0 * once - logsumexp(2.0 * logs, axis=-1)) / logs.shape[-1]
 
 
 def generator(key: Any) -> np.random.Generator:
