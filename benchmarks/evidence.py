@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
+from steepest.errors import ArgumentError
+
 BUDGETS = (2_000, 8_000, 32_000)
 
 
@@ -47,7 +49,10 @@ def tables(rounds: int, case: str | None) -> Iterator[str]:
 def _brackets(name, target, exact, budget, repeats) -> str:
     from steepest.inference import log_evidence
 
-    log_evidence(target, budget)
+    try:
+        log_evidence(target, budget)
+    except ArgumentError as error:
+        return f"| {name} | {budget} | {error.remedy} |"
     began = time.perf_counter()
     found = [log_evidence(target, budget, key=jax.random.key(1 + i)) for i in range(repeats)]
     seconds = (time.perf_counter() - began) / repeats

@@ -29,7 +29,7 @@ class Interpolation(AbstractFunctional):
     share: Any
 
     def __call__(self, state: Any) -> Float[Array, ""]:
-        share = self.share(0.0) if callable(self.share) else self.share
+        share: Any = self.share(0.0) if callable(self.share) else self.share
         return (1.0 - share) * self.first(state) + share * self.second(state)
 
     def check(self, state: Any) -> None:

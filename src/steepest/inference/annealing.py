@@ -140,7 +140,8 @@ def ledger(found: Annealed) -> Ledger:
     """The ledger of the way up: an entry for each level, the clock being the share of the target.
 
     `work`: of the switches, on average over particles; `dissipated`: the heat of the moves at each
-    level. `functional` counts the kinetic energy of the moves. What resampling changes of the mean energy stands in `closure`.
+    level; `functional` counts their kinetic energy. What resampling changes of the mean energy
+    stands in `closure`.
     """
     up, protocol = found.up, found.protocol
     levels = len(protocol.shares)

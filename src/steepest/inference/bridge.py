@@ -4,9 +4,9 @@
 
 Sequential Monte Carlo in independent islands: between levels particles are weighted by the work of
 the switch and resampled; at a level every ancestor runs a Metropolis-adjusted chain of kinetic
-Langevin dynamics (the flow of E_s by `solve`), all states of which are kept. A pilot chooses levels, steps and bases; the
-sweeps that count leave them fixed, so that exp(-work) is unbiased for Z (Jarzynski), and back down,
-from draws of the target, for 1/Z (Crooks).
+Langevin dynamics (the flow of E_s by `solve`), all states of which are kept. A pilot chooses
+levels, steps and bases; the sweeps that count leave them fixed, so that exp(-work) is unbiased for
+Z (Jarzynski), and back down, from draws of the target, for 1/Z (Crooks).
 Sources: Del Moral, Doucet and Jasra, J. R. Stat. Soc. B 68 (2006) 411; Dau and Chopin, J. R. Stat.
 Soc. B 84 (2022) 114 (all states kept); Grosse, Ghahramani and Adams, arXiv:1511.02543 (both sides).
 """
@@ -142,7 +142,7 @@ class Bridge:
         size = BLOCK * self.count
         filled = np.pad(flat, ((0, -len(flat) % size), (0, 0)), mode="edge")
         values = [
-            _values(self.target, self.reference.law, block)
+            _values(self.target, self.reference.law, jnp.asarray(block))
             for block in filled.reshape(-1, size, x.shape[-1])
         ]
         energy, log_reference = np.moveaxis(np.asarray(values, float), 0, 1).reshape(2, -1)
@@ -290,8 +290,8 @@ def log_mean(logs: np.ndarray) -> np.ndarray:
 
 def effective_share(logs: np.ndarray) -> np.ndarray:
     """(sum w)^2 / (n sum w^2) over the last axis."""
-    twice = 2.0 * logsumexp(logs, axis=-1) - logsumexp(2.0 * logs, axis=-1)
-    return np.exp(twice) / logs.shape[-1]
+    once: Any = logsumexp(logs, axis=-1)
+    return np.exp(2.0 * once - logsumexp(2.0 * logs, axis=-1)) / logs.shape[-1]
 
 
 def generator(key: Any) -> np.random.Generator:

@@ -32,7 +32,7 @@ from .reference import Reference, find_reference
 from .stopwatch import Stopwatch
 from .target import Target
 
-PILOT = 0.35
+PILOT = 0.5
 SEARCH = 0.1
 """Shares of the budget, at most, of the pilot and of the search for modes."""
 

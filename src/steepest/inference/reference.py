@@ -20,12 +20,13 @@ from jaxtyping import Array, Float
 from scipy import linalg, optimize
 
 from ..states import Gaussian, GaussianMixture
+from .convexity import strong_convexity
 from .target import Target
 
 STREWN = (3.0, 6.0, 12.0)
 """Distances, in standard deviations of the first mode, at which further descents start."""
 
-DESCENTS = 8
+DESCENTS = 24
 """From each of these distances, as far as the gradients last."""
 
 MOST_MODES = 6
@@ -107,7 +108,9 @@ def find_reference(target: Target, seed: int, gradients: int) -> Reference:
     first = search.descend(np.asarray(target.start, float))
     modes = [(first[0], *search.curvature(first[0]), first[1])]
     notes = () if first[2] else ("the descent from the start did not converge",)
-    for i in range(DESCENTS * len(STREWN)):
+    # A convex E has one minimum: there is nothing to look for.
+    descents = 0 if strong_convexity(target) is not None else DESCENTS * len(STREWN)
+    for i in range(descents):
         if search.left < 20 + d or len(modes) == MOST_MODES:
             break
         distance = STREWN[i % len(STREWN)]
