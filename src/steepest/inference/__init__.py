@@ -11,4 +11,5 @@ from .certificate import Statement as Statement
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .comparison import fit as fit
+from .kernel import as_kernel as as_kernel
 from .target import Target as Target

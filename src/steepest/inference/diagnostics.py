@@ -62,15 +62,17 @@ def diagnose(
 def agreement(z: np.ndarray, spread: SamplingError) -> Statement:
     """Split R-hat against what chains of this length show when all is right.
 
-    The means of m half-chains with e effective draws each scatter by W/e, so
-    R-hat^2 = 1 - 1/n + (1/e) chi^2_{m-1}/(m-1) for n draws in half a chain.
+    The means of m half-chains with e effective draws each scatter by 1/e of the variance, which
+    is missing from the variance W within them, so for n draws in half a chain
+    R-hat^2 = 1 - 1/n + chi^2_{m-1} / ((m-1)(e-1)).
     """
     halves, n = 2 * z.shape[0], z.shape[1] // 2
     d = z.shape[2]
     freedom = halves - 1
     folded = np.abs(z - np.median(z, axis=(0, 1)))
     effective = np.minimum(within(z), within(folded)) * n
-    null = lambda p: np.sqrt(1 - 1 / n + stats.chi2.ppf(p, freedom) / freedom / effective)  # noqa: E731
+    apart = 1.0 / np.maximum(effective - 1.0, 0.2)
+    null = lambda p: np.sqrt(1 - 1 / n + apart * stats.chi2.ppf(p, freedom) / freedom)  # noqa: E731
     # Bulk and tail of d coordinates.
     limits = np.sqrt(null(1.0 - ALARM / (2 * d)) ** 2 + UNEXPLAINED)
     excess = spread.r_hat - limits
@@ -211,7 +213,7 @@ def slopes(ensemble: Ensemble, z: np.ndarray, exact: bool) -> list[Statement]:
     Of chains that are not exact a share of BIASED is left to the bias of the step.
     """
     chains, saves, d = z.shape
-    points = min(MOST_POINTS, int(0.2 * ensemble.account.left)) // chains
+    points = min(MOST_POINTS, (ensemble.account.left - 100) // 3) // chains
     if points < 1:
         return []
     index = np.linspace(0, saves - 1, min(points, saves)).astype(int)

@@ -221,4 +221,3 @@ def slope_at(energy: Whitened, z: Any, probe: Any) -> tuple[Any, Any, Any]:
     both = jax.value_and_grad(energy)
     (value, slope), (_, curved) = jax.jvp(both, (z,), (probe,))
     return value, slope, jnp.dot(probe, curved)
-
