@@ -144,8 +144,8 @@ def _second(target: Target, x: jax.Array) -> jax.Array:
 def _inside(energy: Whitened, z: np.ndarray, laplace: bool, account: Account) -> np.ndarray:
     """The chains, drawn towards the centre while their energy is absurd.
 
-    Laplace's guess of it is |z|^2/2 above the mode: twice that and d/2 more may be. Without a guess,
-    10 d above the centre.
+    Laplace's guess of it is |z|^2/2 above the mode: twice that and d/2 more may be. Without a
+    guess, 10 d above the centre.
     """
     d = z.shape[1]
     account.spend(1)

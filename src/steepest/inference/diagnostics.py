@@ -101,26 +101,26 @@ def agreement(z: np.ndarray, spread: SamplingError) -> Statement:
 def within(z: np.ndarray) -> np.ndarray:
     """Effective draws per draw inside a chain, (d,), at most 1.
 
-    From correlations about each chain's own mean, so that chains which disagree do not hide it;
-    the mean itself takes tau/n off every correlation, which is put back.
+    From correlations about each chain's own mean, so that chains which disagree do not hide it. The
+    mean takes tau/n of the variance off every covariance: with K lags summed, the sum s comes out
+    such that tau = s / (1 - (2 K + 1 - s)/n).
     """
-    chains, n, d = z.shape
+    n, d = z.shape[1:]
     centred = z - z.mean(axis=1, keepdims=True)
     variance = np.maximum(np.mean(centred**2, axis=(0, 1)), 1e-300)
-    most = max(1, min(n // 2, 200))
-    total, going = np.ones(d), np.ones(d, bool)
-    for lag in range(1, most, 2):
+    total, lags, going = np.ones(d), np.zeros(d), np.ones(d, bool)
+    for lag in range(1, max(2, min(n // 2, 200)), 2):
         pair = np.zeros(d)
         for k in (lag, lag + 1):
             if k < n:
                 pair += np.mean(centred[:, k:] * centred[:, :-k], axis=(0, 1)) / variance
         going &= pair > 0  # Geyer: sums of neighbours are positive, until they are noise
         total += np.where(going, 2 * pair, 0.0)
+        lags += 2 * going
         if not going.any():
             break
     total = np.maximum(total, 1.0)
-    total = total / np.maximum(1.0 - total / n, 0.1)
-    return 1.0 / total
+    return np.minimum(np.maximum(1.0 - (2 * lags + 1 - total) / n, 0.1) / total, 1.0)
 
 
 def effective(spread: SamplingError) -> Statement:
@@ -137,7 +137,7 @@ def effective(spread: SamplingError) -> Statement:
 
 def stationarity(z: np.ndarray, values: np.ndarray) -> Statement:
     """First against second half: means, squares and the energy."""
-    chains, n, d = z.shape
+    n = z.shape[1]
     centre = z.mean(axis=(0, 1))
     what = np.concatenate([z - centre, (z - centre) ** 2, values[..., None]], axis=2)
     half = n // 2
@@ -300,7 +300,7 @@ def stein(energy: Whitened, z: np.ndarray, slope: np.ndarray, needed: bool) -> S
 
     The null of independent draws is widened by the correlation along chains.
     """
-    chains, n, d = z.shape
+    n, d = z.shape[1:]
     kernel = InverseMultiquadric(float(math.sqrt(d)))
     state = Particles.from_positions(jnp.asarray(z.reshape(-1, d), energy.centre.dtype))
     at = jnp.asarray(slope.reshape(-1, d), energy.centre.dtype)
