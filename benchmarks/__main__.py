@@ -6,7 +6,19 @@ import argparse
 import importlib
 import platform
 
-NAMES = ("sampling", "density", "jko", "dial", "interacting", "mixture_target", "optimizers")
+from .harness import device
+
+NAMES = (
+    "sampling",
+    "density",
+    "jko",
+    "dial",
+    "interacting",
+    "mixture_target",
+    "optimizers",
+    "calibration",
+    "evidence",
+)
 
 
 def main() -> None:
@@ -18,7 +30,8 @@ def main() -> None:
     options = parser.parse_args()
     if not options.all and options.name is None:
         parser.error("name one of " + ", ".join(NAMES) + ", or --all")
-    print(f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}\n")
+    where = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    print(f"{where}, {device()}\n", flush=True)
     for name in NAMES if options.all else (options.name,):
         module = importlib.import_module(f"benchmarks.{name}")
         for text in module.tables(options.rounds, options.case):

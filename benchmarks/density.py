@@ -26,10 +26,11 @@ STEPS = {128: 10, 256: 20, 512: 40, 1024: 40}
 CONTENDERS = [
     Contender("steepest, Exponential (line) or FiniteVolume order 2", __name__, "steepest_kernel"),
     Contender("steepest.solve with its ledger", __name__, "steepest_solve"),
+    Contender('steepest.solve, ledger="saves"', __name__, "steepest_saves"),
     Contender("py-pde (LSODA banded / explicit)", __name__, "py_pde"),
     Contender("FiPy (implicit, exponential fluxes)", __name__, "fipy_solver"),
 ]
-LARGE = CONTENDERS[:2]
+LARGE = CONTENDERS[:3]
 
 
 def tables(rounds: int, only: str | None):
@@ -106,7 +107,12 @@ def steepest_kernel(case):
     return reported(run, np.asarray)
 
 
-def steepest_solve(case):
+def steepest_saves(case):
+    """The same without the dissipation of each step."""
+    return steepest_solve(case, "saves")
+
+
+def steepest_solve(case, ledger="steps"):
     """What a user writes."""
     import steepest as st
 
@@ -118,7 +124,7 @@ def steepest_solve(case):
         scheme = st.FiniteVolume(TIME / steps, order=2)
 
     def run():
-        return st.solve(flow, start, scheme=scheme, steps=steps, save_every=steps)
+        return st.solve(flow, start, scheme=scheme, steps=steps, save_every=steps, ledger=ledger)
 
     return reported(run, lambda t: np.asarray(t.final.values))
 

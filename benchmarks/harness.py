@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -59,6 +60,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Several processes share an accelerator: none may take its memory beforehand.
+            env={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ},
         )
         self.note = ""
         first = self.ask("warm")
@@ -160,6 +163,13 @@ def table(title: str, rows: list[Row]) -> str:
                 f" | {row.compile_seconds:.2f} |"
             )
     return "\n".join([*lines, ""])
+
+
+def device() -> str:
+    """The device that the contenders run on; asked in a process of its own."""
+    ask = "import jax; d = jax.devices(); print(f'jax {jax.__version__}, {len(d)} x', d[0].device_kind)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def serve(module: str, make: str, case: str) -> None:

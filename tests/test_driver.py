@@ -1,5 +1,9 @@
 """The driver: chunks, compilation, randomness, divergence, differentiation, files, bad input."""
 
+import dataclasses
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +11,7 @@ import pytest
 
 import steepest as st
 from steepest import driver
+from steepest.errors import ArgumentError
 
 KEY = jax.random.key(11)
 
@@ -83,6 +88,30 @@ def test_compiles_once_for_all_chunks_and_not_again(monkeypatch):
     hotter = st.Flow(st.Energy(energy), st.Euclidean(), st.Thermal(2.0))
     st.solve(hotter, ensemble(), **(options | dict(scheme=st.Euler(0.02), key=jax.random.key(2))))
     assert len(counted) == first
+
+
+def test_what_was_checked_is_not_checked_again_and_not_kept(monkeypatch):
+    """Checks run once for a flow, a scheme and a state, by identity; nothing outlives them."""
+    counted = []
+    check = st.Euler.check
+    monkeypatch.setattr(st.Euler, "check", lambda *a: (counted.append(1), check(*a))[1])
+    flow, scheme, start = st.Flow(st.Energy(quadratic), st.Euclidean()), st.Euler(0.1), ensemble()
+    first, second = (st.solve(flow, start, scheme=scheme, steps=4) for _ in range(2))
+    assert len(counted) == 1
+    np.testing.assert_array_equal(first.final.positions, second.final.positions)
+    st.solve(flow, ensemble(), scheme=scheme, steps=4)
+    assert len(counted) == 2
+    # What can be overwritten is looked at each time.
+    moving = st.Particles.from_positions(np.ones((8, 3)))
+    moving = dataclasses.replace(moving, positions=np.ones((8, 3)))
+    st.solve(flow, moving, scheme=scheme, steps=4)
+    moving.positions[0] = np.nan
+    with pytest.raises(ArgumentError, match="NaN"):
+        st.solve(flow, moving, scheme=scheme, steps=4)
+    alive = [weakref.ref(x) for x in (flow, scheme, start)]
+    del flow, scheme, start, first, second
+    gc.collect()
+    assert [ref() for ref in alive] == [None] * 3
 
 
 def test_seeds_differ_and_repeat():

@@ -124,7 +124,7 @@ def test_peclet_is_reported_and_a_coarse_grid_refused():
     with pytest.raises(ArgumentError, match="positive"):
         walled = st.Flow(lambda x: jnp.where(x[0] > 4, jnp.inf, 0.0), st.Euclidean(), st.Thermal(1))
         start = st.Density.normalised(rho.grid, jnp.asarray(rho.grid.axes[0] < 4, float))
-        st.FiniteVolume(0.1).check(walled.bind(start), start)
+        st.solve(walled, start, scheme=st.FiniteVolume(0.1), steps=1)
 
 
 # --- order -------------------------------------------------------------------------------------

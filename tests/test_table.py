@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steepest.problems import TableError, read_table
+from steepest.problems import TableError, csv_text, read_table
 from steepest.problems import table as module
 
 GOOD = "height,weight,colour,label\n1.0,10,red,yes\n2.0,30,blue,no\n4.0,20,red,yes\n"
@@ -159,7 +159,7 @@ BAD = {
     "continuous classes": (
         "a,y\n" + "".join(f"{i},{i}.5\n" for i in range(module.MAX_CLASSES + 1)),
         {"target_kind": "class"},
-        'for numbers use "linear-regression"',
+        "for numbers use linear regression",
     ),
 }
 
@@ -184,11 +184,11 @@ def test_bounds(write, monkeypatch):
     with pytest.raises(TableError, match="the bound is"):
         read_table(write(GOOD), "label", max_bytes=10)
     with pytest.raises(TableError, match="quotation mark left open"):
-        read_table(write('a,y\n"' + "x" * (module.MAX_FIELD + 1) + '",1\n'), "y")
+        read_table(write('a,y\n"' + "x" * (csv_text.MAX_FIELD + 1) + '",1\n'), "y")
     with pytest.raises(TableError, match="columns"):
-        wide = ",".join(f"c{i}" for i in range(module.MAX_COLUMNS + 1))
+        wide = ",".join(f"c{i}" for i in range(csv_text.MAX_COLUMNS + 1))
         read_table(write(wide + "\n"), "c1")
-    monkeypatch.setattr(module, "MAX_CELLS", 5)
+    monkeypatch.setattr(csv_text, "MAX_CELLS", 5)
     with pytest.raises(TableError, match="more than 5 cells"):
         read_table(write(GOOD), "label")
 

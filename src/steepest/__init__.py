@@ -73,6 +73,7 @@ _HOME = {
         "Isokinetic",
         "Norm",
         "PNorm",
+        "Parametric",
         "Potential",
         "Product",
         "Riemannian",
@@ -88,6 +89,7 @@ _HOME = {
     "flow": ["Flow"],
     "schemes": [
         "BAOAB",
+        "Backtracking",
         "BirthDeath",
         "Composition",
         "Euler",
@@ -167,7 +169,9 @@ if TYPE_CHECKING:
     from .geometries import HyperbolicEntropy as HyperbolicEntropy
     from .geometries import Isokinetic as Isokinetic
     from .geometries import Norm as Norm
+    from .geometries import Parametric as Parametric
     from .geometries import PNorm as PNorm
+    from .geometries import Parametric as Parametric
     from .geometries import Potential as Potential
     from .geometries import Product as Product
     from .geometries import Riemannian as Riemannian
@@ -197,6 +201,7 @@ if TYPE_CHECKING:
     from .samplers import stationary as stationary
     from .schemes import BAOAB as BAOAB
     from .schemes import OBABO as OBABO
+    from .schemes import Backtracking as Backtracking
     from .schemes import BirthDeath as BirthDeath
     from .schemes import Composition as Composition
     from .schemes import Euler as Euler

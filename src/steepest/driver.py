@@ -1,8 +1,8 @@
 """The driver: compiled chunks of steps, the host in between.
 
-One compiled function advances any number of saves of any length (the loop bounds are traced), so a
-run compiles once, however it is cut into chunks; random numbers depend on (seed, step) alone. Where
-an argument is being differentiated the same function is traced whole.
+One compiled function advances any number of saves of any length (the loop bounds are traced, see
+`compiled`), so a run compiles once, however it is cut into chunks; random numbers depend on (seed,
+step) alone. Where an argument is being differentiated the same function is traced whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import time as clock
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,21 +19,20 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from . import tree
+from .compiled import advance, begin, compiled_advance, compiled_begin, split
 from .errors import ArgumentError, Diverged, NotConverged
 from .flow import AbstractFlow
-from .kernels import pairs
-from .ledger import Ledger, Totals, record, work_of_step
+from .identity import remembered
+from .ledger import Ledger
 from .progress import Progress
 from .random import Randomness
 from .schemes import AbstractScheme
-from .states.points import is_ensemble, turned
+from .states.points import is_ensemble
 from .trajectory import Trajectory
 
 CHUNK_SECONDS = 0.5
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES, SHORT_CHUNK_BYTES = 16 * 2**20, 2**20
 MOST_SAVES = 4096
-DIALS = ("temperature", "gamma", "step", "factor", "mass", "time", "leaps")
-"""Python floats under these names are traced, so that turning a dial does not compile again."""
 
 
 def solve(
@@ -73,12 +71,8 @@ def solve(
         raise ArgumentError("scheme", type(scheme).__name__, "e.g. Euler(0.1)")
     if ledger not in ("steps", "saves"):
         raise ArgumentError("ledger", repr(ledger), "'steps' or 'saves'")
-    state = tree.as_float(state)
-    traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, scheme, state)))
-    if not traced and not bool(tree.all_finite(state)):
-        raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
-    bound = flow.bind(state)
-    scheme.check(bound, state)
+    state, bound, traced = _fitted(flow, scheme, state)
+    bound = flow if bound is None else bound
     scheme, steps = _plan(scheme, time, steps)
     if not isinstance(save_every, int) or not 1 <= save_every <= steps:
         raise ArgumentError("save_every", save_every, f"an integer between 1 and steps = {steps}")
@@ -88,11 +82,16 @@ def solve(
         )
     if bound.noisy and key is None:
         raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
-    randomness = Randomness.from_key(jax.random.key(0) if key is None else key)
+    zero = np.zeros((), np.uint32)
+    randomness = Randomness(zero, zero) if key is None else Randomness.from_key(key)
     state = _shared_out(state, mesh)
-    run = _Run(bound, scheme, randomness, start, save_every, ledger, traced, mesh)
-    traced = run.check_start(state)
-    pieces, interrupted = run.trace(state, steps) if traced else run.host(state, steps, progress)
+    run = _Run(bound, scheme, randomness, start, save_every, ledger, mesh)
+    first = None if traced else run.begin(state)
+    traced = first is None
+    if traced:
+        pieces, interrupted = run.trace(state, steps), False
+    else:
+        pieces, interrupted = run.host(state, first, steps, progress)
     times, states, rows = _stack(pieces, traced)
     book = Ledger.assemble(bound, scheme, times, rows)
     trajectory = Trajectory(
@@ -101,6 +100,18 @@ def solve(
     if not traced:
         _check_rows(trajectory, rows, save_every)
     return trajectory
+
+
+@remembered
+def _fitted(flow: Any, scheme: Any, state: Any) -> tuple[Any, Any, bool]:
+    """The state as floats, the flow bound to it (None: itself), whether any is traced; checked."""
+    state = tree.as_float(state)
+    traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, scheme, state)))
+    if not traced and not bool(tree.all_finite(state)):
+        raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
+    bound = flow.bind(state)
+    scheme.check(bound, state)
+    return state, None if bound is flow else bound, traced
 
 
 @dataclasses.dataclass
@@ -113,30 +124,37 @@ class _Run:
     start: float
     save_every: int
     ledger: str
-    traced: bool
     mesh: Any = None
 
-    def check_start(self, state: Any) -> bool:
-        """Whether the run is inside a trace; raises where F has no finite start."""
-        value = _initial_value(_trace_dials(self.flow), state, self.start, self.mesh)
-        # A tracer may hide in a closure of the flow: then the value is one.
-        if self.traced or isinstance(value, Tracer):
-            return True
-        if value.ndim != 0:
-            raise ArgumentError("functional", f"shape {value.shape}", "its value must be a scalar")
-        if not bool(jnp.isfinite(value)):
+    def begin(self, state: Any) -> tuple[Any, Any] | None:
+        """The first save and the carry; None inside a trace. Raises where no run can start."""
+        arrays, static = split(self.flow, self.scheme)
+        row, carry, found = compiled_begin(
+            arrays, state, self.words, static=static, start=self.start, mesh=self.mesh
+        )
+        # A tracer may hide in a closure of the flow: then what it computed is one.
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves((row, found))):
+            return None
+        self.scheme.judge(self.flow, state, found)
+        value = float(np.asarray(row[2]["functional"])[0])
+        if not math.isfinite(value):
             raise ArgumentError(
-                "functional",
-                f"value {float(value)} at the initial state",
-                "start where F is finite",
+                "functional", f"value {value} at the initial state", "start where F is finite"
             )
-        return False
+        return row, carry
 
-    def trace(self, state: Any, steps: int) -> tuple[list[Any], bool]:
+    @property
+    def words(self) -> tuple[Any, Any]:
+        """The two of the key."""
+        return self.randomness.key0, self.randomness.key1
+
+    def trace(self, state: Any, steps: int) -> list[Any]:
         """The whole run inside somebody else's trace."""
         saves = steps // self.save_every
-        first, carry = _begin(self.flow, self.scheme, state, self.randomness, self.start, self.mesh)
-        _, states, rows = _advance(
+        first, carry, _ = begin(
+            self.flow, self.scheme, state, self.randomness, self.start, self.mesh
+        )
+        _, states, rows = advance(
             self.flow,
             self.scheme,
             self.randomness,
@@ -146,18 +164,15 @@ class _Run:
             (self.start, self.ledger, self.save_every % 2 == 0, self.mesh),
         )
         times = self.start + jnp.arange(1, saves + 1) * self.save_every * self.scheme.step
-        return [first, (times, states, rows)], False
+        return [first, (times, states, rows)]
 
-    def host(self, state: Any, steps: int, progress: bool) -> tuple[list[Any], bool]:
+    def host(self, state: Any, first: Any, steps: int, progress: bool) -> tuple[list[Any], bool]:
         """Chunk by chunk, growing to about half a second each."""
-        flow, scheme = _trace_dials(self.flow), _trace_dials(self.scheme)
-        row, carry = _compiled_begin(flow, scheme, state, self.randomness, self.start, self.mesh)
+        arrays, static = split(self.flow, self.scheme)
+        row, carry = first
         pieces = [(np.asarray([self.start]), *jax.tree.map(np.asarray, row[1:]))]
         total, done, chunk, pending = steps, 0, min(steps, 128), 0
-        # The number of slots depends on the state alone: a longer run does not compile again.
-        bytes_a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
-        room = max(1, min(CHUNK_BYTES // bytes_a_save, MOST_SAVES))
-        capacity = 2 ** math.floor(math.log2(room))
+        capacity = _slots(state, steps // self.save_every)
         paired = self.save_every % 2 == 0
         options = (self.start, self.ledger, paired, self.mesh)
         with Progress(progress, total) as bar:
@@ -173,8 +188,14 @@ class _Run:
                         size = (saves, self.save_every)
                     before = clock.perf_counter()
                     bounds = (*(np.int32(n) for n in size), np.uint32(self.save_every))
-                    carry, states, rows = _compiled_advance(
-                        flow, scheme, self.randomness, carry, bounds, capacity, options
+                    carry, states, rows = compiled_advance(
+                        arrays,
+                        carry,
+                        self.words,
+                        bounds,
+                        static=static,
+                        capacity=capacity,
+                        options=options,
                     )
                     taken = size[0] * size[1]
                     finite = np.asarray(rows["finite"])[: size[0]]
@@ -199,6 +220,17 @@ class _Run:
         # A copy: the buffers belong to the device, and most of a short chunk's are empty.
         take = lambda leaf: np.asarray(leaf)[:saves].copy()  # noqa: E731
         return times, jax.tree.map(take, states), jax.tree.map(take, rows)
+
+
+def _slots(state: Any, saves: int) -> int:
+    """How many saves a chunk can hold: one of two numbers for a state, so that a run of another
+    length seldom compiles again; the smaller is cheap to clear."""
+    a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
+    short, long = (
+        2 ** math.floor(math.log2(max(1, min(size // a_save, MOST_SAVES))))
+        for size in (SHORT_CHUNK_BYTES, CHUNK_BYTES)
+    )
+    return short if saves <= short else long
 
 
 def _plan(scheme: Any, time: float | None, steps: int | None) -> tuple[Any, int]:
@@ -226,105 +258,6 @@ def _plan(scheme: Any, time: float | None, steps: int | None) -> tuple[Any, int]
     return scheme, int(steps)
 
 
-def _begin(
-    flow: Any, scheme: Any, state: Any, randomness: Any, start: Any, mesh: Any
-) -> tuple[Any, Any]:
-    """The first save and the carry: state, memory, step index, totals."""
-    with pairs.on(mesh):
-        return _first(flow, scheme, state, randomness, start)
-
-
-def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> tuple[Any, Any]:
-    # The memory of step k is made by the randomness of step k - 1, on a resumed run too.
-    add_axis = lambda x: jnp.asarray(x)[None]  # noqa: E731
-    saved = jax.tree.map(add_axis, state)
-    state = turned(state, -1)
-    memory = scheme.init(flow, state, start, randomness.at(jnp.uint32(2**32 - 1)))
-    totals = Totals.start(flow, state, start)
-    row = record(flow, state, start, totals, 0)
-    first = (jnp.asarray(start)[None], saved, jax.tree.map(add_axis, row))
-    return first, (state, memory, jnp.uint32(0), totals, totals.restart(), jnp.uint32(0))
-
-
-def _advance(
-    flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
-) -> tuple[Any, Any, Any]:
-    *options, mesh = options
-    with pairs.on(mesh):
-        return _saves(flow, scheme, randomness, carry, size, capacity, options)
-
-
-def _saves(
-    flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
-) -> tuple[Any, Any, Any]:
-    """`size[0]` saves after `size[1]` steps each; returns the carry and `capacity` slots of saves.
-
-    `size` = (saves, steps before each, steps of a whole interval); traced, so one compilation
-    serves every chunk.
-    """
-    saves, inner, every = size
-    start, ledger, paired = options
-    step = scheme.step
-
-    def one(carry: tuple[Any, ...], source: Any) -> tuple[Any, ...]:
-        state, memory, index, interval = carry
-        time = start + index.astype(tree.dtype(state)) * step
-        new, memory_, entry = scheme.advance(flow, state, memory, time, step, source)
-        entry = jax.tree.map(lambda x: flow.account(new, x), entry)
-        if ledger == "steps":
-            interval = interval.add(entry, work_of_step(flow, state, new, time, step))
-        new, memory_ = _cast(new, state), _cast(memory_, memory)
-        return new, memory_, index + jnp.uint32(1), interval
-
-    def pair(_: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        first, second = randomness.pair(carry[2])
-        return one(one(carry, first), second)
-
-    def single(_: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        return one(carry, randomness.at(carry[2]))
-
-    def interval(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        if paired:
-            return jax.lax.fori_loop(0, inner // 2, pair, carry)
-        return jax.lax.fori_loop(0, inner, single, carry)
-
-    def save(slot: Any, loop: Any) -> Any:
-        (state, memory, index, totals, partial, counted), states, rows = loop
-        # An interval that a chunk border cut in two goes on; a whole one is added to the totals.
-        fresh = index % every == 0
-        whole, zero = totals.merge(partial), partial.restart()
-        totals, partial, counted = jax.tree.map(
-            lambda a, b: jnp.where(fresh, a, b),
-            (whole, zero, jnp.uint32(0)),
-            (totals, partial, counted),
-        )
-        state, memory, index, partial = interval((state, memory, index, partial))
-        counted = counted + jnp.asarray(inner, jnp.uint32)
-        time = start + index.astype(tree.dtype(state)) * step
-        merged = totals.merge(partial)
-        row = record(flow, state, time, merged, counted.astype(merged.first.dtype))
-        put = lambda buffer, x: buffer.at[slot].set(x)  # noqa: E731
-        states = jax.tree.map(put, states, turned(state, 0))
-        rows = jax.tree.map(put, rows, row)
-        return (state, memory, index, totals, partial, counted), states, rows
-
-    empty = lambda x: jnp.zeros((capacity, *x.shape), x.dtype)  # noqa: E731
-    shape = jax.eval_shape(lambda c: record(flow, c[0], start, c[3], 1.0), carry)
-    kept = jax.eval_shape(lambda c: turned(c[0], 0), carry)
-    buffers = jax.tree.map(empty, kept), jax.tree.map(empty, shape)
-    return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
-
-
-def _cast(new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: a.astype(b.dtype), new, old)
-
-
-@eqx.filter_jit
-def _initial_value(flow: Any, state: Any, start: Any, mesh: Any) -> Any:
-    with pairs.on(mesh):
-        return flow.value(state, start)
-
-
 def _shared_out(state: Any, mesh: Any) -> Any:
     """The particles laid out over the devices of a mesh."""
     if mesh is None:
@@ -337,21 +270,6 @@ def _shared_out(state: Any, mesh: Any) -> Any:
         given = f"{state.count} particles on {mesh.devices.size} devices"
         raise ArgumentError("mesh", given, "a number of particles that the devices divide")
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec(*mesh.axis_names)))
-
-
-_compiled_begin = eqx.filter_jit(_begin)
-_compiled_advance = eqx.filter_jit(_advance)
-
-
-def _trace_dials(part: Any) -> Any:
-    """Python floats under the names of dials become weakly typed arrays."""
-
-    def leaf(path: Any, value: Any) -> Any:
-        if isinstance(value, float) and getattr(path[-1], "name", None) in DIALS:
-            return jnp.asarray(value)
-        return value
-
-    return jax.tree_util.tree_map_with_path(leaf, part)
 
 
 def _stack(pieces: list[Any], traced: bool) -> tuple[Any, Any, Any]:

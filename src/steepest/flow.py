@@ -30,6 +30,7 @@ from .functionals.measures import estimated as _estimated
 from .functionals.measures import realised
 from .geometries import AbstractGeometry, Wasserstein
 from .geometries.base import Sum as GeometrySum
+from .identity import remembered
 from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
 from .random import Randomness
 from .states.points import average, batch_axis, each, is_ensemble, is_measure, points
@@ -198,14 +199,7 @@ class Flow(AbstractFlow):
 
     def velocity_along(self, state: Any, covector: Any, time: Any) -> Any:
         """-K covector (+ temperature div K): the velocity at a state whose covector is known."""
-        geometry = self.geometry.at(time)
-        velocity = tree.scale(-1.0, geometry.sharp(state, covector))
-        temperature = self.temperature(time)
-        if temperature is not None and not geometry.constant:
-            spread = geometry.divergence(state)
-            if spread is not None:
-                velocity = tree.axpy(temperature, spread, velocity)
-        return velocity
+        return self.geometry.at(time).drift(state, covector, self.temperature(time))
 
     def fluctuation(self, state, time, step, randomness):
         kick = None
@@ -459,12 +453,15 @@ def _prepared(flow: AbstractFlow, state: Any) -> tuple[Any, AbstractFlow]:
     return state, flow.bind(state)
 
 
+@remembered
 def _on_law(flow: Flow) -> Flow:
     """The flow of a law known as a whole: thermal noise becomes temperature times -S (eq. 46)."""
     flow = flow.lift()
     if flow.noise is None:
         return flow
     others = [term for term in flow.noise.terms if not isinstance(term, Thermal)]
+    if flow.functional.subsamples and all(isinstance(term, Minibatch) for term in flow.noise.terms):
+        return flow  # an estimate of the law's own differential
     if others or flow.thermal is None:
         names = " + ".join(term.name for term in others)
         raise ArgumentError("noise", names, "a law feels thermal noise only; use particles")

@@ -17,10 +17,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import logsumexp
 
 from . import tree
 from .flow import AbstractFlow
-from .schemes import Entry, Metropolis, MinimizingMovement
+from .schemes import Backtracking, Entry, Metropolis, MinimizingMovement
 from .states import Density
 from .states.points import average, is_ensemble, points, standard_error
 
@@ -96,13 +97,14 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
     """One row of the ledger, computed on the device."""
     values = flow.per_point(state, time)
     closure = flow.account(state, values) - totals.first - totals.work + totals.dissipated
-    row = {
+    row: dict[str, Any] = {
         "functional": average(state, values),
         "functional_error": standard_error(state, values),
         "dissipation_rate": average(state, flow.rate_per_point(state, time)),
         "dissipated": average(state, totals.dissipated),
         "dissipated_error": standard_error(state, totals.dissipated),
         "work": average(state, totals.work),
+        "work_error": standard_error(state, totals.work),
         "closure": average(state, closure),
         "closure_error": standard_error(state, closure),
         "acceptance": average(state, totals.accepted) / jnp.maximum(steps, 1),
@@ -111,6 +113,8 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
         "residual": totals.residual,
         "finite": tree.all_finite(points(state)) & jnp.all(jnp.isfinite(totals.dissipated)),
     }
+    if flow.time_dependent and jnp.ndim(totals.work):
+        row["works"] = totals.work
     if is_ensemble(state) and state.log_weights is not None:
         row["mass"] = jnp.exp(jax.nn.logsumexp(state.log_weights))
     elif isinstance(state, Density):
@@ -125,9 +129,11 @@ class Ledger:
     `functional`: F; `dissipation_rate`: <dF, K dF>; `dissipated`: its integral, or the heat given
     to the bath; `work`: done by a protocol; `closure`: F(t) - F(0) - work + dissipated, which
     theory wants zero; `*_error`: standard errors over an ensemble (zero for one state);
-    `acceptance`: over the last interval, and `divergence`: the share of its proposals that were
-    thrown out (None without Metropolis); `minimum`: the smallest value of a density; `conserved`:
-    named columns that must not move.
+    `acceptance`: over the last interval (of proposals, or the share of a step that was taken; else
+    None), and `divergence`: the share of its proposals that were thrown out (None without
+    Metropolis); `minimum`: the smallest value of a density; `conserved`: named columns that must
+    not move; `works` (saves, particles): the work of a protocol on each particle of an ensemble,
+    kept beside the columns.
     """
 
     times: np.ndarray
@@ -145,18 +151,30 @@ class Ledger:
     violation: np.ndarray | None = None
     residual: np.ndarray | None = None
     minimum: np.ndarray | None = None
+    work_error: np.ndarray | None = None
+    works: np.ndarray | None = None
 
     @property
     def heat(self) -> np.ndarray:
         """Energy given to the bath: the same column as `dissipated`."""
         return self.dissipated
 
+    def free_energy_change(self, temperature: float = 1.0) -> np.ndarray:
+        """-T log <exp(-W/T)> at each save: Jarzynski's estimate, for a start in equilibrium.
+
+        NaN for a run without a protocol on an ensemble.
+        """
+        if self.works is None:
+            return np.full(len(self.times), np.nan)
+        scaled = -np.asarray(self.works, float) / temperature
+        return -temperature * (logsumexp(scaled, axis=1) - np.log(scaled.shape[1]))
+
     def columns(self) -> dict[str, np.ndarray]:
         """Every column by name, for tables and CSV files."""
         plain = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "conserved" and getattr(self, field.name) is not None
+            if field.name not in ("conserved", "works") and getattr(self, field.name) is not None
         }
         plain["time"] = plain.pop("times")
         order = ["time", *(name for name in plain if name != "time")]
@@ -182,8 +200,12 @@ class Ledger:
             conserved["mass"] = rows["mass"]
         names = {field.name for field in dataclasses.fields(cls)}
         kept = {name: column for name, column in rows.items() if name in names}
+        if not flow.time_dependent:
+            kept["work_error"] = None
+        if not isinstance(scheme, (Backtracking, Metropolis)):
+            kept["acceptance"] = None
         if not isinstance(scheme, Metropolis):
-            kept["acceptance"] = kept["divergence"] = None
+            kept["divergence"] = None
         if not isinstance(scheme, MinimizingMovement):
             kept["violation"] = kept["residual"] = None
         return cls(times=times, conserved=conserved, **kept)

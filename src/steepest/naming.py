@@ -39,6 +39,7 @@ def flatten(
         room = MOST_COORDINATES - len(names)
         columns.append(value.reshape(chains, saves, -1)[:, :, :room].astype(float))
         axes = dims.get(variable, ())
+        labelled = bool(axes) and all(axis in coords for axis in axes)
         for index in itertools.islice(np.ndindex(*shape), room):
             parts = [
                 str(coords[axes[k]][i]) if k < len(axes) and axes[k] in coords else str(i)
@@ -48,5 +49,5 @@ def flatten(
             if not label:
                 names.append(variable)
             else:
-                names.append(label if axes and variable == largest else f"{variable}[{label}]")
+                names.append(label if labelled and variable == largest else f"{variable}[{label}]")
     return names, np.concatenate(columns, axis=2)

@@ -30,6 +30,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Key, UInt32
 
 from .errors import ArgumentError
@@ -163,8 +164,12 @@ class Randomness(eqx.Module):
             key = jax.random.key_data(key)
         if key.ndim != 1 or key.shape[0] < 2:
             raise ArgumentError("key", f"shape {key.shape}", "a single key, jax.random.key(seed)")
-        words = key.astype(jnp.uint32)
-        return cls(words[0], words[1])
+        if isinstance(key, Tracer):
+            words = key.astype(jnp.uint32)
+            return cls(words[0], words[1])
+        # Read on the host: two numbers are not worth a program each.
+        words = np.asarray(key).astype(np.uint32)
+        return cls(jnp.asarray(words[0]), jnp.asarray(words[1]))
 
     def at(self, step: Any) -> Randomness:
         """The source of one step."""

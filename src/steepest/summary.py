@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,7 @@ def summarise(names: Sequence[str], draws: np.ndarray) -> list[dict[str, Any]]:
     if chains == 1:
         half = saves // 2
         draws = draws[0, saves - 2 * half :].reshape(2, half, size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import arviz
-
+    with quiet_arviz() as arviz:
         kept = draws[:, :, :MOST_SUMMARISED]
         table = arviz.summary(
             arviz.from_dict(posterior={"theta": kept}), round_to="none", fmt="wide"
@@ -46,6 +44,21 @@ def summarise(names: Sequence[str], draws: np.ndarray) -> list[dict[str, Any]]:
     for name, (_, row) in zip(names, table.iterrows(), strict=False):
         rows.append({"parameter": name} | {key: float(value) for key, value in row.items()})
     return rows
+
+
+@contextlib.contextmanager
+def quiet_arviz() -> Iterator[Any]:
+    """ArviZ without its warnings, and without numba: its numba path fails on current numpy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import arviz
+
+        before = arviz.Numba.numba_flag
+        arviz.Numba.numba_flag = False
+        try:
+            yield arviz
+        finally:
+            arviz.Numba.numba_flag = before
 
 
 def warn(summary: Sequence[dict[str, Any]]) -> list[str]:

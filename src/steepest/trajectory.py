@@ -76,6 +76,8 @@ class Trajectory:
             for field in dataclasses.fields(self.ledger)
         }
         cut = {name: column[window] for name, column in book.items() if _is_column(column)}
+        if self.ledger.works is not None:
+            cut["works"] = self.ledger.works[window]
         cut["conserved"] = {name: c[window] for name, c in self.ledger.conserved.items()}
         return dataclasses.replace(
             self,

@@ -17,6 +17,7 @@ from .free_energy import FreeEnergySeries as FreeEnergySeries
 from .free_energy import free_energy as free_energy
 from .free_energy import second_law_checks
 from .law import law_checks
+from .protocol import protocol_checks
 from .report import Audit as Audit
 from .report import Check as Check
 from .structure import structure_checks
@@ -43,7 +44,7 @@ def audit(
     checks = structure_checks(context) + balance_checks(context) + law_checks(context)
     checks += concentration_checks(context)
     if context.flow.noisy:
-        checks += second_law_checks(context)
+        checks += second_law_checks(context) + protocol_checks(context)
         if equilibrium is not False:
             found = thermal_checks(context)
             if equilibrium is None:

@@ -45,7 +45,7 @@ def balance_checks(context: Context) -> list[Check]:
 
 def _acceptance(context: Context) -> list[Check]:
     """Does a Metropolis chain move? One proposal in ten is taken as the least."""
-    if context.ledger.acceptance is None:
+    if context.ledger.acceptance is None or not isinstance(context.scheme, Metropolis):
         return []
     late = context.ledger.acceptance[1 + len(context.ledger.acceptance) // 2 :]
     share = float(np.mean(late)) if len(late) else float(context.ledger.acceptance[-1])
@@ -61,6 +61,9 @@ def _closing(context: Context) -> list[Check]:
         return [Check.undecided("balance", "the gradient is subsampled, so heat is not defined")]
     if not all(part.functional.exact for part in context.flow.parts):
         why = "the score is estimated by an estimator that has no potential"
+        return [Check.undecided("balance", why)]
+    if isinstance(context.scheme, Metropolis) and context.flow.time_dependent:
+        why = "what a Metropolis step dissipates beyond heat changes along the protocol"
         return [Check.undecided("balance", why)]
     if isinstance(context.scheme, Metropolis) and context.explicit:
         return [
@@ -99,7 +102,7 @@ def descent_checks(context: Context, tolerance: float) -> list[Check]:
             slack += tolerance  # H itself oscillates by the scheme's own error
         checks.append(Check.compare("monotone descent", rise, slack, "largest rise between saves"))
     if ledger.violation is not None and not np.isfinite(np.max(ledger.violation)):
-        why = "a multistep movement minimises another functional"
+        why = 'what each step lost is not in the books: ledger="steps"'
         checks.append(Check.undecided("De Giorgi inequality", why))
     elif ledger.violation is not None:
         worst = float(max(np.max(ledger.violation), 0.0))
@@ -222,7 +225,7 @@ def _one_step(
     source = randomness.at(jnp.uint32(0))
     memory = scheme.init(flow, state, time, source)
     new, _, entry = scheme.advance(flow, state, memory, time, step, source)
-    work = work_of_step(flow, state, new, time, step)
+    work = work_of_step(flow, state, new, time, step) if entry.work is None else entry.work
     entry = jax.tree.map(lambda x: flow.account(new, x), entry)
     before = flow.account(state, flow.per_point(state, time))
     after = flow.account(new, flow.per_point(new, time + step))

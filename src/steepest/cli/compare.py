@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import environment, folder
-from .posterior import Posterior, read_posterior
+from .posterior import PosteriorSpec, read_posterior
 
 
 def command(
@@ -43,15 +43,18 @@ def _listed(methods: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
 
-def _run(spec: Posterior, place: Path, words: list[str], allow_code: bool) -> int:
+def _run(spec: PosteriorSpec, place: Path, words: list[str], allow_code: bool) -> int:
     import time
 
     import jax
 
     from ..inference import Answer, compare
+    from ..inference.methods import method
     from . import present_comparison, screen
     from .provenance import data_file, provenance, resolved
 
+    for name in spec.compare.methods:
+        method(name)  # a wrong name is told before anything is read
     began, before = datetime.now(UTC), time.perf_counter()
     screen.say(f"steepest compare {spec.name}")
     problem = spec.build(allow_code)

@@ -18,6 +18,10 @@ from .energy import Hamiltonian as Hamiltonian
 from .energy import OfPosition as OfPosition
 from .interaction import InteractionEnergy as InteractionEnergy
 from .internal import InternalEnergy as InternalEnergy
+from .interpolation import Frozen as Frozen
+from .interpolation import InBasis as InBasis
+from .interpolation import Interpolation as Interpolation
+from .interpolation import frozen as frozen
 from .likelihood import NegativeLogLikelihood as NegativeLogLikelihood
 from .measure_functional import MeasureFunctional as MeasureFunctional
 from .measures import KL as KL
@@ -27,6 +31,7 @@ from .measures import FreeEnergy as FreeEnergy
 from .measures import NegativeEntropy as NegativeEntropy
 from .risk import EmpiricalRisk as EmpiricalRisk
 from .risk import gradient_covariance as gradient_covariance
+from .sampled import SampledFreeEnergy as SampledFreeEnergy
 from .scores import AbstractScoreEstimator as AbstractScoreEstimator
 from .scores import KernelDensity as KernelDensity
 from .scores import ScoreNetwork as ScoreNetwork

@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
@@ -44,6 +45,11 @@ class Energy(AbstractFunctional):
             raise ArgumentError("fn", f"a value of shape {shape}", "an energy must be a scalar")
         return value
 
+    @property
+    def expect_gaussian(self) -> Any | None:
+        """E's own expectation under a Gaussian, where `fn` knows it (see `Gaussian.expect`)."""
+        return None if self.time_dependent_fn else getattr(self.fn, "expect_gaussian", None)
+
     def at(self, time: Any) -> Energy:
         if not self.time_dependent_fn:
             return self
@@ -71,7 +77,7 @@ class Hamiltonian(AbstractFunctional):
 
     def __check_init__(self):
         for leaf in jax.tree.leaves(self.mass):
-            if not isinstance(leaf, Tracer) and not bool(jnp.all(jnp.asarray(leaf) > 0)):
+            if not isinstance(leaf, Tracer) and not np.all(np.asarray(leaf) > 0):
                 raise ArgumentError("mass", leaf, "every mass must be positive")
 
     def __call__(self, state: Phase) -> Float[Array, ""]:

@@ -21,6 +21,7 @@ from .kinetic import Friction as Friction
 from .kinetic import Symplectic as Symplectic
 from .manifold import Manifold as Manifold
 from .norm import Norm as Norm
+from .parametric import Parametric as Parametric
 from .potentials import AbstractPotential as AbstractPotential
 from .potentials import Entropy as Entropy
 from .potentials import HyperbolicEntropy as HyperbolicEntropy

@@ -63,6 +63,14 @@ class AbstractGeometry(eqx.Module):
         """
         return None
 
+    def drift(self, state: Any, covector: Any, temperature: Any = None) -> Any:
+        """-K covector, and temperature div K where there is a bath: a velocity (eq. 42)."""
+        velocity = tree.scale(-1.0, self.sharp(state, covector))
+        if temperature is None or self.constant:
+            return velocity
+        spread = self.divergence(state)
+        return velocity if spread is None else tree.axpy(temperature, spread, velocity)
+
     def retract(self, state: Any, tangent: Any) -> Any:
         """The point reached from x along a tangent: exponential map or retraction."""
         return tree.add(state, tangent)
@@ -323,6 +331,9 @@ class Scaled(AbstractGeometry):
     def divergence(self, state):
         inner = self.part.divergence(state)
         return None if inner is None else tree.scale(self.factor, inner)
+
+    def drift(self, state, covector, temperature=None):
+        return tree.scale(self.factor, self.part.drift(state, covector, temperature))
 
     def retract(self, state, tangent):
         return self.part.retract(state, tangent)

@@ -83,6 +83,13 @@ class Stein(AbstractGeometry):
         _, repulsion = pairs.apply(self.on(x), x, x, zero, state.weights)
         return self._tangent(state, repulsion)
 
+    def drift(self, state, covector, temperature=None):
+        """Both in one pass over the pairs."""
+        x, forces = self._white(state), self._pulled(state, covector)
+        bath = jnp.asarray(0.0 if temperature is None else temperature, x.dtype)
+        pulled, pushed = pairs.apply(self.on(x), x, x, forces, bath * state.weights)
+        return self._tangent(state, pushed - pulled)
+
     def rate(self, state, covector, own, temperature=None):
         """<dF, K dF> with the entropy in dF: temperature^2 KSD^2, row by row (eq. 40)."""
         x = self._white(state)

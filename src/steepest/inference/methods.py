@@ -13,13 +13,24 @@ from ..errors import ArgumentError
 from .answer import Method
 
 _HOME: dict[str, str] = {
+    "point": "laplace:point",
+    "laplace": "laplace:laplace",
+    "natural-gradient": "variational:natural_gradient",
+    "natural-gradient-diagonal": "variational:natural_gradient_diagonal",
+    "natural-gradient-low-rank": "variational:natural_gradient_low_rank",
+    "bures": "variational:bures",
+    "euclidean": "variational:euclidean",
+    "stochastic-natural-gradient": "stochastic:stochastic_natural_gradient",
+    "mixture": "mixtures:mixture",
+    "svgd": "svgd:svgd",
+    "annealing": "annealing:annealing",
     "hmc": "chains:hmc",
     "langevin": "chains:langevin",
     "kinetic-langevin": "unadjusted:kinetic_langevin",
     "microcanonical": "unadjusted:microcanonical",
 }
 
-DEFAULT: tuple[str, ...] = ()
+DEFAULT = ("laplace", "natural-gradient", "hmc")
 
 
 def method(name: str) -> Method:

@@ -7,13 +7,16 @@ Source: Vehtari, Gelman, Simpson, Carpenter and Buerkner, Bayesian Analysis 16 (
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import math
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from ..summary import quiet_arviz
 from .certificate import CONFIDENCE
+
+FEWEST = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +40,16 @@ def sampling_error(
 ) -> SamplingError:
     """Of draws (chain, save, d). `independent`: the draws are, so their number is their ESS.
 
-    A coordinate whose draws do not move has infinite errors.
+    A coordinate whose draws do not move has infinite errors, and so has everything where there are
+    fewer than 16 draws, or than 8 in a chain.
     """
     chains, saves, d = draws.shape
     draws = np.asarray(draws, float)
     sd = draws.std(axis=(0, 1))
     n = chains * saves
+    if n < FEWEST or (saves < FEWEST // 2 and not independent):
+        none, unknown = np.zeros(d), np.full(d, math.inf)
+        return SamplingError(unknown, unknown, none, none, unknown, math.inf, math.inf)
     if independent:
         centred = (draws - draws.mean(axis=(0, 1))).reshape(n, d)
         size = np.where(sd > 0, sd, 1.0)
@@ -66,10 +73,7 @@ def sampling_error(
 
 
 def _by_arviz(draws: np.ndarray) -> tuple[np.ndarray, ...]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import arviz
-
+    with quiet_arviz() as arviz:
         if draws.shape[0] == 1:
             half = draws.shape[1] // 2
             draws = draws[:, -2 * half :].reshape(2, half, -1)

@@ -94,6 +94,11 @@ class Target(eqx.Module):
         return self.energy(self.unravel(x))
 
     @property
+    def expect_gaussian(self) -> Any | None:
+        """The energy's own expectation under a Gaussian of x, where it knows one."""
+        return getattr(self.energy, "expect_gaussian", None)
+
+    @property
     def problem(self) -> Problem:
         """What the target was made of."""
         return self.label.problem

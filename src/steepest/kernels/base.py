@@ -29,11 +29,17 @@ class AbstractKernel(eqx.Module):
         """k(x, y)."""
         return self.block(x[None], y[None])[0, 0]
 
+    def potential(
+        self, x: Float[Array, "b d"], y: Float[Array, "n d"], weights: Float[Array, " n"]
+    ) -> Float[Array, " b"]:
+        """U_i = sum_j weights_j k(x_i, y_j)."""
+        return dot(self.block(x, y), weights)
+
     def sums(
         self, x: Float[Array, "b d"], y: Float[Array, "n d"], weights: Float[Array, " n"]
     ) -> tuple[Float[Array, " b"], Float[Array, "b d"]]:
         """U_i = sum_j weights_j k(x_i, y_j), and its gradient in x_i."""
-        value, pull = jax.vjp(lambda rows: dot(self.block(rows, y), weights), x)
+        value, pull = jax.vjp(lambda rows: self.potential(rows, y, weights), x)
         return value, pull(jnp.ones_like(value))[0]
 
     def rows(
@@ -62,6 +68,17 @@ class AbstractKernel(eqx.Module):
             return value * (s @ t) + s @ right + t @ left + mixed
 
         return jax.vmap(lambda a, s: jax.vmap(lambda b, t: one(a, s, b, t))(y, score_y))(x, score_x)
+
+    def stein_potential(
+        self,
+        x: Float[Array, "b d"],
+        score_x: Float[Array, "b d"],
+        y: Float[Array, "n d"],
+        score_y: Float[Array, "n d"],
+        weights: Float[Array, " n"],
+    ) -> Float[Array, " b"]:
+        """sum_j weights_j times the Stein kernel of x_i and y_j."""
+        return dot(self.stein(x, score_x, y, score_y), weights)
 
     def with_bandwidth(self, bandwidth: Any) -> AbstractKernel:
         """The same kernel at another bandwidth (itself if it has none)."""
@@ -108,6 +125,10 @@ class KernelSum(AbstractKernel):
         found = [part.stein(x, score_x, y, score_y) for part in self.parts]
         return sum(found[1:], found[0])
 
+    def stein_potential(self, x, score_x, y, score_y, weights):
+        found = [part.stein_potential(x, score_x, y, score_y, weights) for part in self.parts]
+        return sum(found[1:], found[0])
+
     def with_bandwidth(self, bandwidth):
         return KernelSum(tuple(part.with_bandwidth(bandwidth) for part in self.parts))
 
@@ -139,6 +160,9 @@ class ScaledKernel(AbstractKernel):
 
     def stein(self, x, score_x, y, score_y):
         return self.factor * self.part.stein(x, score_x, y, score_y)
+
+    def stein_potential(self, x, score_x, y, score_y, weights):
+        return self.factor * self.part.stein_potential(x, score_x, y, score_y, weights)
 
     def with_bandwidth(self, bandwidth):
         return ScaledKernel(self.part.with_bandwidth(bandwidth), self.factor)

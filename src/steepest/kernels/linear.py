@@ -27,3 +27,6 @@ class LinearKernel(AbstractKernel):
     def stein(self, x, score_x, y, score_y):
         own = jnp.sum(x * score_x, 1)[:, None] + jnp.sum(y * score_y, 1)[None, :]
         return self.block(x, y) * dot(score_x, score_y.T) + own + x.shape[1]
+
+    def potential(self, x, y, weights):
+        return dot(x, dot(weights, y)) + self.offset * jnp.sum(weights)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
-from .base import AbstractKernel, dot
+from .base import AbstractKernel
 
 ENTRIES = 2**22
 """Pairs in one block: 16 MB in single precision, enough to keep every core at work."""
@@ -100,7 +100,7 @@ def sums(
 @eqx.filter_custom_vjp
 def _potential(points: tuple[Any, Any, Any], kernel: AbstractKernel) -> Any:
     x, y, v = points
-    return reduced(lambda r, c, u: dot(kernel.block(r, c), u), (x,), (y, v))
+    return reduced(kernel.potential, (x,), (y, v))
 
 
 @_potential.def_fwd
@@ -140,7 +140,7 @@ def potential(
 @eqx.filter_custom_vjp
 def _energy(points: tuple[Any, Any], kernel: AbstractKernel) -> Any:
     x, w = points
-    return jnp.sum(w * reduced(lambda r, c, u: dot(kernel.block(r, c), u), (x,), (x, w)))
+    return jnp.sum(w * reduced(kernel.potential, (x,), (x, w)))
 
 
 @_energy.def_fwd

@@ -56,6 +56,24 @@ class AbstractRadial(AbstractKernel):
         return dot(kernel, values), -slope
 
     def stein(self, x, score_x, y, score_y):
+        value, first, trace = self._slopes(x, y)
+        # (x - y).(s_y - s_x), by products of matrices.
+        crossed = dot(x, score_y.T) + dot(score_x, y.T)
+        crossed = crossed - jnp.sum(x * score_x, 1)[:, None] - jnp.sum(y * score_y, 1)[None, :]
+        return value * dot(score_x, score_y.T) + 2.0 * first * crossed + trace
+
+    def stein_potential(self, x, score_x, y, score_y, weights):
+        value, first, trace = self._slopes(x, y)
+        x, y = _about_the_mean(x, y)
+        s, w = score_y, weights[:, None]
+        pulled = dot(value, w * s)
+        columns = [w, w * s, w * y, w * jnp.sum(y * s, 1, keepdims=True)]
+        mass, scores, places, own = _split(dot(first, jnp.concatenate(columns, axis=1)), x.shape[1])
+        crossed = jnp.sum(x * scores + score_x * places - x * score_x * mass, 1) - own[:, 0]
+        return jnp.sum(score_x * pulled, 1) + 2.0 * crossed + dot(trace, weights)
+
+    def _slopes(self, x: Any, y: Any) -> tuple[Any, Any, Any]:
+        """profile, profile' and tr d_x d_y k of every pair."""
         square = squared_distances(x, y, exact=not self.smooth)
         one = jnp.ones_like(square)
 
@@ -63,11 +81,7 @@ class AbstractRadial(AbstractKernel):
             return jax.jvp(self._at, (s,), (one,))
 
         (value, first), (_, second) = jax.jvp(slope, (square,), (one,))
-        # (x - y).(s_y - s_x), by products of matrices.
-        crossed = dot(x, score_y.T) + dot(score_x, y.T)
-        crossed = crossed - jnp.sum(x * score_x, 1)[:, None] - jnp.sum(y * score_y, 1)[None, :]
-        trace = -2.0 * x.shape[1] * first - 4.0 * square * second
-        return value * dot(score_x, score_y.T) + 2.0 * first * crossed + trace
+        return value, first, -2.0 * x.shape[1] * first - 4.0 * square * second
 
 
 class GaussianKernel(AbstractRadial):
@@ -82,8 +96,10 @@ class GaussianKernel(AbstractRadial):
         return jnp.exp(square * (-0.5 / self.bandwidth**2))
 
     def sums(self, x, y, weights):
-        value, slope = self.rows(x, y, weights[:, None], weights)
-        return value[:, 0], -slope
+        columns = jnp.concatenate([weights[:, None] * y, weights[:, None]], axis=1)
+        found = dot(self.block(x, y), columns)
+        value = found[:, -1]
+        return value, (found[:, :-1] - x * value[:, None]) / self.bandwidth**2
 
     def rows(self, x, y, values, weights):
         # d_y k = k (x - y)/bandwidth^2: one product of the same matrix gives everything.
@@ -92,6 +108,16 @@ class GaussianKernel(AbstractRadial):
         found = dot(kernel, columns)
         slope = (x * found[:, -1:] - found[:, m:-1]) / self.bandwidth**2
         return found[:, :m], slope
+
+    def stein_potential(self, x, score_x, y, score_y, weights):
+        # profile' and profile'' are multiples of the profile: one product gives every sum.
+        kernel, d, per = self.block(x, y), x.shape[1], 1.0 / self.bandwidth**2
+        x, y = _about_the_mean(x, y)
+        s, w = score_y, weights[:, None]
+        columns = [w, w * s, w * y, w * jnp.sum(per * (y * s - per * y**2), 1, keepdims=True)]
+        mass, scores, places, own = _split(dot(kernel, jnp.concatenate(columns, axis=1)), d)
+        total = per * (x * score_x + 1.0 - per * x**2) * mass + (score_x - per * x) * scores
+        return jnp.sum(total + per * (2.0 * per * x - score_x) * places, 1) + own[:, 0]
 
     def with_bandwidth(self, bandwidth):
         return eqx.tree_at(lambda k: k.bandwidth, self, bandwidth)
@@ -165,10 +191,19 @@ def squared_distances(x: Any, y: Any, exact: bool = False) -> Any:
         columns = (x[:, None, i] - y[None, :, i] for i in range(x.shape[1]))
         squares = [column**2 for column in columns]
         return sum(squares[1:], squares[0])
-    centre = jax.lax.stop_gradient(jnp.mean(y, axis=0))
-    x, y = x - centre, y - centre
+    x, y = _about_the_mean(x, y)
     square = jnp.sum(x**2, 1)[:, None] + jnp.sum(y**2, 1)[None, :] - 2.0 * dot(x, y.T)
     return jnp.maximum(square, 0.0)
+
+
+def _about_the_mean(x: Any, y: Any) -> tuple[Any, Any]:
+    centre = jax.lax.stop_gradient(jnp.mean(y, axis=0))
+    return x - centre, y - centre
+
+
+def _split(columns: Any, d: int) -> tuple[Any, ...]:
+    """1, d, d and 1 columns."""
+    return columns[:, :1], columns[:, 1 : d + 1], columns[:, d + 1 : -1], columns[:, -1:]
 
 
 def median_bandwidth(x: Float[Array, "n d"], sample: int = 256) -> Float[Array, ""]:

@@ -22,6 +22,10 @@ class SteinKernel(AbstractKernel):
         d = x.shape[1] // 2
         return self.kernel.stein(x[:, :d], x[:, d:], y[:, :d], y[:, d:])
 
+    def potential(self, x, y, weights):
+        d = x.shape[1] // 2
+        return self.kernel.stein_potential(x[:, :d], x[:, d:], y[:, :d], y[:, d:], weights)
+
     @staticmethod
     def lift(x: Float[Array, "n d"], score: Float[Array, "n d"]) -> Any:
         """The points (x, s) that the kernel compares."""

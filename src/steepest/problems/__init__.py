@@ -6,7 +6,9 @@ regressions on a CSV file (`bayesian_logistic_regression`, `linear_regression`,
 energies (`imported_energy`). `read_table` and `read_points` read the files.
 """
 
+from .csv_text import TableError as TableError
 from .generalised_linear import GeneralisedLinear as GeneralisedLinear
+from .hierarchical import hierarchical_regression as hierarchical_regression
 from .imported import imported_energy as imported_energy
 from .landscapes import double_well as double_well
 from .landscapes import gaussian_mixture as gaussian_mixture
@@ -16,11 +18,15 @@ from .mean_field import TwoLayerRisk as TwoLayerRisk
 from .mean_field import two_layer_network as two_layer_network
 from .network import classifier as classifier
 from .network import perceptron as perceptron
+from .numpyro import numpyro_model as numpyro_model
 from .points import read_points as read_points
+from .posteriors import bayesian_linear_regression as bayesian_linear_regression
+from .posteriors import bayesian_logistic_regression as bayesian_logistic_regression
+from .posteriors import multinomial_regression as multinomial_regression
+from .posteriors import poisson_regression as poisson_regression
+from .posteriors import robust_regression as robust_regression
 from .problem import Problem as Problem
-from .regression import bayesian_logistic_regression as bayesian_logistic_regression
 from .regression import linear_regression as linear_regression
 from .regression import softmax_regression as softmax_regression
 from .table import Table as Table
-from .table import TableError as TableError
 from .table import read_table as read_table

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .table import MAX_BYTES, Sheet, TableError, read_text
+from .csv_text import MAX_BYTES, TableError, read_text
+from .table import Sheet
 
 
 def read_points(

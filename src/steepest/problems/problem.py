@@ -17,7 +17,8 @@ class Problem:
     of a variable (named as in `Trajectory.variables`); `coords`: the names along such an axis.
     `notes`: what was done on the way, in sentences. `constrain`: from the parameters, which range
     over the whole space, to the quantities that the model speaks of, by name; None: they are the
-    same.
+    same. `constant`: functional + constant = -log of the joint density of data and parameters, so
+    that log evidence = log Z - constant; None where that is not known (no posterior, a flat prior).
     """
 
     functional: AbstractFunctional
@@ -26,3 +27,4 @@ class Problem:
     coords: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     constrain: Callable[[Any], dict[str, Any]] | None = None
+    constant: float | None = None

@@ -1,11 +1,10 @@
-"""Regressions on a table: a Bayesian posterior at temperature 1, and empirical risks (eq. 32).
+"""Regressions on a table as empirical risks (eq. 32); `posteriors` has their Bayesian kin.
 
 Parameters are named: `intercept` and `weights`, the latter labelled by the columns of the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from jaxtyping import Array, Float, Int
 
 from ..errors import ArgumentError
 from ..functionals import AbstractFunctional, EmpiricalRisk, Energy
-from .generalised_linear import GeneralisedLinear, logistic_loss
+from . import priors
+from .posteriors import coefficients, table_notes
 from .problem import Problem
 from .table import Table, read_table
 
@@ -28,42 +28,7 @@ class Ridge(eqx.Module):
     scale: Float[Array, ""]
 
     def __call__(self, theta: dict[str, Array]) -> Float[Array, ""]:
-        return _penalty(theta, self.scale)
-
-
-def _penalty(theta: dict[str, Array], scale: Any) -> Float[Array, ""]:
-    return sum(jnp.sum(leaf**2) for leaf in theta.values()) / (2.0 * scale**2)
-
-
-def bayesian_logistic_regression(
-    data: str | Path,
-    target: str,
-    *,
-    prior_scale: float = 1.0,
-    intercept: bool = True,
-    dtype: Any = jnp.float32,
-    **reading: Any,
-) -> Problem:
-    """The posterior of logistic regression with priors N(0, prior_scale^2) on every parameter.
-
-    `reading`: options of `read_table`. The second class in sorted order has the positive sign.
-    """
-    _check_scale("prior_scale", prior_scale)
-    table = read_table(data, target, target_kind="binary", **reading)
-    signs = 2.0 * table.target - 1.0
-    energy = GeneralisedLinear(
-        jnp.asarray(design(table, intercept), dtype),
-        jnp.asarray(signs, dtype),
-        jnp.full(table.features.shape[1] + intercept, prior_scale, dtype),
-        logistic_loss,
-    )
-    return _problem(Energy(energy), table, (), intercept, dtype)
-
-
-def design(table: Table, intercept: bool) -> np.ndarray:
-    """The features, after a column of ones for the intercept: the order of flat parameters."""
-    ones = np.ones((len(table.features), int(intercept)))
-    return np.concatenate([ones, table.features], axis=1)
+        return sum(priors.normal(leaf, self.scale) for leaf in theta.values())  # pyright: ignore
 
 
 def squared_loss(theta: dict[str, Array], row: tuple[Array, Array]) -> Float[Array, ""]:
@@ -128,28 +93,13 @@ def _with_ridge(risk: EmpiricalRisk, ridge: float, dtype: Any) -> AbstractFuncti
     return risk + Energy(Ridge(jnp.asarray(ridge**-0.5, dtype)))
 
 
-def _check_scale(name: str, value: float) -> None:
-    if not (np.isfinite(value) and value > 0):
-        raise ArgumentError(name, value, "a positive finite number")
-
-
 def _problem(
     functional: AbstractFunctional,
     table: Table,
-    classes: Sequence[str],
+    classes: tuple[str, ...],
     intercept: bool,
     dtype: Any,
 ) -> Problem:
     """Parameters at zero, named by the columns (and by the classes beyond the reference)."""
-    n, d = table.features.shape
-    width = (len(classes),) if classes else ()
-    start = {"weights": jnp.zeros((d, *width), dtype)}
-    if intercept:
-        start["intercept"] = jnp.zeros(width, dtype)
-    axes = ("class",) if classes else ()
-    dims: dict[str, tuple[str, ...]] = {"weights": ("feature", *axes), "intercept": axes}
-    coords: dict[str, tuple[str, ...]] = {"feature": table.names}
-    if classes:
-        coords["class"] = tuple(classes)
-    notes = (f"{n} rows, {d} features, numeric columns standardised", *table.notes)
-    return Problem(functional, start, {name: dims[name] for name in start}, coords, notes)
+    start, dims, coords = coefficients(table, classes, intercept, dtype)
+    return Problem(functional, start, dims, coords, table_notes(table))

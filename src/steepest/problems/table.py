@@ -6,34 +6,22 @@ with the column, the line of the file and what would do.
 
 from __future__ import annotations
 
-import collections
-import csv
 import dataclasses
 import difflib
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..errors import SteepestError
+from .csv_text import MAX_BYTES, NUMBER, TableError, read_text, short
 
-MAX_BYTES = 512 * 2**20
-MAX_CELLS = 20_000_000
-MAX_COLUMNS = 10_000
 MAX_LEVELS = 1_000
 MAX_CLASSES = 100
-MAX_FIELD = 10_000
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "."})
 POLICIES = ("refuse", "drop-rows", "mean")
-TARGETS = ("binary", "number", "class")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-
-
-class TableError(SteepestError, ValueError):
-    """A table that cannot be used; the message says where and what would do."""
+TARGETS = ("binary", "number", "class", "count", "quantity")
+MAX_COUNT = 2**24  # the integers that a 32-bit float holds exactly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +30,9 @@ class Table:
 
     `features`: (n, d), each numeric column with mean 0 and standard deviation 1; indicators of
     categorical columns are 0 or 1. `names`: d column names. `target`: (n,), numbers, or the index
-    into `classes`. `notes`: what was done to the file, in sentences.
+    into `classes`. `notes`: what was done to the file, in sentences. `group`: (n,), the index into
+    `levels`, of a column that groups the rows. `errors`: (n,), the known standard error of each
+    row's target.
     """
 
     features: np.ndarray
@@ -50,6 +40,9 @@ class Table:
     target: np.ndarray
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    group: np.ndarray | None = None
+    levels: tuple[str, ...] = ()
+    errors: np.ndarray | None = None
 
 
 def read_table(
@@ -59,6 +52,8 @@ def read_table(
     target_kind: str = "binary",
     drop: Sequence[str] = (),
     categorical: Sequence[str] = (),
+    group: str | None = None,
+    errors: str | None = None,
     missing: str = "refuse",
     delimiter: str = ",",
     max_bytes: int = MAX_BYTES,
@@ -66,9 +61,12 @@ def read_table(
     """Read a CSV file with a header.
 
     `target_kind`: `"binary"` (two values, text or numbers, sorted: the first is 0), `"number"`
-    (standardised) or `"class"` (two or more values). `drop`: columns to leave out. `categorical`:
-    columns to code as indicators against their first level. `missing`: `"refuse"`, `"drop-rows"`,
-    or `"mean"` (of the numeric column). Raises TableError.
+    (standardised), `"class"` (two or more values), `"count"` (0, 1, 2, ...) or `"quantity"` (a
+    number in its own units). `drop`: columns to leave out. `categorical`: columns to code as
+    indicators against their first level. `group`: a column that groups the rows, `errors`: one of
+    known standard errors of the target; neither is a feature, and with a group features are
+    optional. `missing`: `"refuse"`, `"drop-rows"`, or `"mean"` (of the numeric column). Raises
+    TableError.
     """
     if missing not in POLICIES:
         raise TableError(f"missing: got {missing!r}; one of {', '.join(POLICIES)}")
@@ -77,20 +75,21 @@ def read_table(
     path = Path(path)
     header, rows, lines = read_text(path, delimiter, max_bytes)
     sheet = Sheet(path.name, header, rows, lines, missing)
-    sheet.check_names(target, drop, categorical)
+    roles = {"group": group, "errors": errors}
+    sheet.check_names(target, drop, categorical, roles)
     sheet.check_missing([name for name in header if name not in drop], target)
     notes = list(sheet.notes)
     values, classes, said = sheet.target(target, target_kind)
     notes += said
     columns, names = [], []
     for name in header:
-        if name == target or name in drop:
+        if name in (target, group, errors, *drop):
             continue
         parts = sheet.indicators(name) if name in categorical else sheet.standardised(name)
         for label, column in parts:
             names.append(label)
             columns.append(column)
-    if not columns:
+    if not columns and group is None:
         raise TableError(f"{path.name}: no feature column is left beside the target {target!r}")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -98,98 +97,10 @@ def read_table(
             f"{path.name}: the indicators of a categorical column make the name {twice!r} twice; "
             "rename that column"
         )
-    return Table(np.stack(columns, axis=1), tuple(names), values, classes, tuple(notes))
-
-
-def read_text(
-    path: Path, delimiter: str, max_bytes: int
-) -> tuple[list[str], list[list[str]], list[int]]:
-    """The header, the rows and the line on which each row ends."""
-    try:
-        if not path.is_file():
-            found = "this is no regular file" if path.exists() else "the file does not exist"
-            raise TableError(f"{path}: {found}; paths are relative to the spec's folder")
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise TableError(
-                f"{path.name}: {size / 2**20:.0f} MiB, the bound is {max_bytes / 2**20:.0f} MiB; "
-                "take a sample of the rows"
-            )
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            records = _records(path.name, csv.reader(file, delimiter=delimiter, strict=True))
-            _, header = next(records, (0, None))
-            if header is None:
-                raise TableError(f"{path.name}: the file is empty; a header and rows are needed")
-            header = [name.strip() for name in header]
-            _check_header(path.name, header, delimiter)
-            rows, lines = [], []
-            for line, record in records:
-                if len(record) != len(header):
-                    raise TableError(
-                        f"{path.name}, line {line}: {len(record)} fields, the header has "
-                        f"{len(header)}; quote fields that contain {delimiter!r}"
-                    )
-                rows.append(record)
-                lines.append(line)
-                if len(rows) * len(header) > MAX_CELLS:
-                    raise TableError(
-                        f"{path.name}: more than {MAX_CELLS:,} cells; take a sample of the rows"
-                    )
-    except UnicodeDecodeError as error:
-        raise TableError(
-            f"{path.name}: byte {error.start} is not UTF-8 text; save the file as CSV in UTF-8"
-        ) from None
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror})") from None
-    if not rows:
-        raise TableError(f"{path.name}: a header without rows")
-    return header, rows, lines
-
-
-def _records(name: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of every line that is not blank; csv errors in words."""
-    while True:
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise TableError(f"{name}, line {reader.line_num}: not CSV ({error})") from None
-        if not record or (len(record) == 1 and not record[0].strip()):
-            continue
-        longest = max(len(field) for field in record)
-        if longest > MAX_FIELD:
-            raise TableError(
-                f"{name}, line {reader.line_num}: a field of {longest:,} characters; the bound is "
-                f"{MAX_FIELD:,} (is a quotation mark left open?)"
-            )
-        yield reader.line_num, record
-
-
-def _check_header(file: str, header: list[str], delimiter: str) -> None:
-    if len(header) > MAX_COLUMNS:
-        raise TableError(f"{file}: {len(header):,} columns; the bound is {MAX_COLUMNS:,}")
-    if len(header) == 1:
-        other = next((d for d in ";\t|," if d != delimiter and d in header[0]), None)
-        if other is not None:
-            raise TableError(
-                f"{file}: one column only, named {_short(header[0])}; it looks separated by "
-                f"{other!r}: say delimiter = {other!r}"
-            )
-    for name, times in collections.Counter(header).items():
-        if times > 1:
-            where = [i + 1 for i, other in enumerate(header) if other == name]
-            raise TableError(
-                f"{file}: columns {', '.join(map(str, where))} share the name {_short(name)}; "
-                "names must differ"
-            )
-    for index, name in enumerate(header):
-        if not name.isprintable():
-            raise TableError(
-                f"{file}: the name of column {index + 1}, {_short(name)}, has control characters"
-            )
-    if all(NUMBER.fullmatch(name) for name in header):
-        raise TableError(f"{file}: the first line holds numbers; a header of names is needed")
+    features = np.stack(columns, axis=1) if columns else np.zeros((len(sheet.rows), 0))
+    index, levels = (None, ()) if group is None else sheet.groups(group)
+    known = None if errors is None else sheet.errors(errors)
+    return Table(features, tuple(names), values, classes, tuple(notes), index, levels, known)
 
 
 @dataclasses.dataclass
@@ -203,10 +114,28 @@ class Sheet:
     missing: str
     notes: list[str] = dataclasses.field(default_factory=list)
 
-    def check_names(self, target: str, drop: Sequence[str], categorical: Sequence[str]) -> None:
+    def check_names(
+        self,
+        target: str,
+        drop: Sequence[str],
+        categorical: Sequence[str],
+        roles: Mapping[str, str | None],
+    ) -> None:
         asked = {"target": [target], "drop": drop, "categorical": categorical}
-        for key, names in asked.items():
+        taken = {role: name for role, name in roles.items() if name is not None}
+        for key, names in {**asked, **{role: [name] for role, name in taken.items()}}.items():
             self.check_columns(key, names)
+        used = {"target": target}
+        for role, name in taken.items():
+            for other, column in used.items():
+                if name == column:
+                    raise TableError(f"{self.file}: {other} and {role} are both {name!r}")
+            if name in (*drop, *categorical):
+                raise TableError(
+                    f"{self.file}: {role} names the column {name!r}, which is also in drop or "
+                    "categorical"
+                )
+            used[role] = name
         for name in {target, *categorical} & set(drop):
             raise TableError(f"{self.file}: the column {name!r} is dropped and used at once")
         if target in categorical:
@@ -272,7 +201,7 @@ class Sheet:
                 continue
             if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
                 said = "is not a finite number" if _is_float(text) else "is not a number"
-                raise TableError(f"{self._where(row, name)}: {_short(text)} {said}; {remedy}")
+                raise TableError(f"{self._where(row, name)}: {short(text)} {said}; {remedy}")
             out[row] = float(text)
         return out
 
@@ -326,29 +255,78 @@ class Sheet:
             scaled, centre, spread = self._scaled(name, raw)
             said = f"target {name} standardised: mean {centre:.6g}, standard deviation {spread:.6g}"
             return scaled, (), [said]
+        if kind in ("quantity", "count"):
+            raw = self.numbers(name, "this target must be numeric")
+            if kind == "count":
+                self._check_counts(name, raw)
+            return raw, (), [f"target {name}: as in the file"]
         index = self.header.index(name)
         values = [record[index].strip() for record in self.rows]
         levels = _sorted_levels(values, f"{self.file}, target {name!r}")
         if len(levels) < 2:
             raise TableError(
-                f"{self.file}, target {name!r}: every row is {_short(levels[0])}; two classes are "
+                f"{self.file}, target {name!r}: every row is {short(levels[0])}; two classes are "
                 "needed"
             )
         if kind == "binary" and len(levels) > 2:
             raise TableError(
                 f"{self.file}, target {name!r}: {len(levels)} different values "
-                f"({', '.join(map(_short, levels[:4]))}{', ...' if len(levels) > 4 else ''}); a "
-                'binary target has two. Try "softmax-regression" for classes, '
-                '"linear-regression" for numbers'
+                f"({', '.join(map(short, levels[:4]))}{', ...' if len(levels) > 4 else ''}); a "
+                "binary target has two. Try softmax (multinomial) regression for classes, linear "
+                "regression for numbers"
             )
         if len(levels) > MAX_CLASSES:
             raise TableError(
                 f"{self.file}, target {name!r}: {len(levels):,} different values, the bound for "
-                f'classes is {MAX_CLASSES}; for numbers use "linear-regression"'
+                f"classes is {MAX_CLASSES}; for numbers use linear regression"
             )
         code = {level: i for i, level in enumerate(levels)}
         mapping = ", ".join(f"{level} = {i}" for level, i in code.items())
         return np.asarray([code[v] for v in values]), tuple(levels), [f"target {name}: {mapping}"]
+
+    def _check_counts(self, name: str, column: np.ndarray) -> None:
+        bad = np.flatnonzero((column < 0) | (column != np.floor(column)) | (column > MAX_COUNT))
+        if bad.size:
+            text = short(self.rows[bad[0]][self.header.index(name)].strip())
+            raise TableError(
+                f"{self._where(int(bad[0]), name)}: {text} is no count; "
+                f"integers from 0 to {MAX_COUNT:,} are needed"
+            )
+        if not column.any():
+            raise TableError(f"{self.file}, column {name!r}: every count is 0, which says nothing")
+
+    def groups(self, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """For each row the index of its group, and the groups, in the order of the file."""
+        index = self.header.index(name)
+        values = [record[index].strip() for record in self.rows]
+        for row, value in enumerate(values):
+            if value.lower() in MISSING:
+                raise TableError(
+                    f'{self._where(row, name)}: the group is missing; say missing = "drop-rows"'
+                )
+        _sorted_levels(values, f"{self.file}, column {name!r}")
+        code = {level: i for i, level in enumerate(dict.fromkeys(values))}
+        if len(code) < 2:
+            raise TableError(
+                f"{self.file}, column {name!r}: one group only, {short(values[0])}; how groups "
+                'differ needs two or more. Try kind = "linear", or another column'
+            )
+        if len(code) > MAX_LEVELS:
+            raise TableError(
+                f"{self.file}, column {name!r}: {len(code):,} groups, the bound is {MAX_LEVELS:,}"
+            )
+        return np.asarray([code[value] for value in values]), tuple(code)
+
+    def errors(self, name: str) -> np.ndarray:
+        """Known standard errors."""
+        column = self.numbers(name, "standard errors are positive numbers")
+        bad = np.flatnonzero(~(column > 0))
+        if bad.size:
+            text = short(self.rows[bad[0]][self.header.index(name)].strip())
+            raise TableError(
+                f"{self._where(int(bad[0]), name)}: {text}; standard errors are positive numbers"
+            )
+        return column
 
     def _where(self, row: int, name: str) -> str:
         return f"{self.file}, line {self.lines[row]}, column {name!r}"
@@ -359,7 +337,7 @@ def _sorted_levels(values: list[str], where: str) -> list[str]:
     levels = sorted(set(values))
     for level in levels:
         if not level.isprintable():
-            raise TableError(f"{where}: {_short(level)} has control characters")
+            raise TableError(f"{where}: {short(level)} has control characters")
     if all(NUMBER.fullmatch(level) for level in levels):
         levels.sort(key=float)
     return levels
@@ -371,10 +349,6 @@ def _is_float(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def _quoted(name: str) -> str:

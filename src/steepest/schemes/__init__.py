@@ -1,12 +1,14 @@
 """How time advances: a scheme changes the error, never the flow.
 
-`Euler` follows the velocity; `RungeKutta` does so adaptively through diffrax; `MinimizingMovement`
-minimises instead. `Leapfrog`, `BAOAB` and `OBABO` are words of one splitting for kinetic flows,
-`Metropolis` makes the stationary law exact, `BirthDeath` reweighs and resamples particles, and
-`Composition` advances a sum of flows part by part. For a law: `FiniteVolume` (implicit, on a grid)
-and `Exponential` (exact where it is known).
+`Euler` follows the velocity; `RungeKutta` does so adaptively through diffrax; `Backtracking` takes
+the longest explicit step that lowers F; `MinimizingMovement` minimises instead. `Leapfrog`, `BAOAB`
+and `OBABO` are words of one splitting for kinetic flows, `Metropolis` makes the stationary law
+exact, `BirthDeath` reweighs and resamples particles, and `Composition` advances a sum of flows part
+by part. For a law: `FiniteVolume` (implicit, on a grid) and `Exponential` (exact where it is
+known).
 """
 
+from .backtracking import Backtracking as Backtracking
 from .base import AbstractScheme as AbstractScheme
 from .base import Entry as Entry
 from .birth_death import BirthDeath as BirthDeath

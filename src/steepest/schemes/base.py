@@ -24,7 +24,8 @@ class Entry(eqx.Module):
     `dissipated`: energy given to the bath or lost to friction. `accepted`: 1 or 0 (Metropolis), and
     `diverged`: 1 where the proposal was thrown out by an energy beyond all sense.
     `violation`: by how much De Giorgi's inequality fails (minimizing movements), and `residual`:
-    the optimality residual of the inner problem.
+    the optimality residual of the inner problem. `work`: of the protocol, where the scheme switches
+    it at a fixed state and so knows it exactly.
     """
 
     dissipated: Float[Array, "..."]
@@ -32,6 +33,7 @@ class Entry(eqx.Module):
     diverged: Float[Array, "..."] | None = None
     violation: Float[Array, ""] | None = None
     residual: Float[Array, ""] | None = None
+    work: Float[Array, "..."] | None = None
 
 
 class AbstractScheme(eqx.Module):
@@ -51,6 +53,14 @@ class AbstractScheme(eqx.Module):
 
     def check(self, flow: Any, state: Any) -> None:
         """Raises ArgumentError when the scheme cannot advance this flow."""
+
+    def examine(self, flow: Any, state: Any) -> Any:
+        """What only numbers can tell of flow and state: scalars, computed with the first save."""
+        del flow, state
+        return ()
+
+    def judge(self, flow: Any, state: Any, found: Any) -> None:
+        """Raises ArgumentError when what `examine` found does not allow the run."""
 
     @property
     def order(self) -> int:

@@ -68,6 +68,14 @@ class Composition(AbstractScheme):
         for part, scheme in zip(parts, self.schemes, strict=True):
             scheme.check(part, state)
 
+    def examine(self, flow, state):
+        pairs = zip(_parts(flow), self.schemes, strict=True)
+        return tuple(scheme.examine(part, state) for part, scheme in pairs)
+
+    def judge(self, flow, state, found):
+        for part, scheme, own in zip(_parts(flow), self.schemes, found, strict=True):
+            scheme.judge(part, state, own)
+
     @property
     def order(self):
         lowest = min(scheme.order for scheme in self.schemes)

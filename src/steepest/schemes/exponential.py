@@ -13,7 +13,7 @@ from ..geometries.base import unscaled
 from ..states import Density
 from . import multiplicative
 from .base import AbstractScheme, Entry, check_step
-from .finite_volume import FiniteVolume
+from .finite_volume import FiniteVolume, fitness, judge_fitness
 from .generator import assemble
 from .semigroup import propagate
 
@@ -53,12 +53,13 @@ class Exponential(AbstractScheme):
         if flow.time_dependent:  # frozen half-way: order 2
             operator = assemble(part, state, state.values, time + 0.5 * step)
         nodes = jnp.asarray(0.5 * (1.0 + multiplicative.NODES), state.values.dtype)
-        times = step * jnp.append(nodes, 1.0)
-        path = propagate(operator, state.values, times, self.poles)
-        rates = [operator.dissipation_rate(rho, operator.variation(rho)) for rho in path[:-1]]
+        # Apart from the end, so that a run without the books of each step does not pay for them.
+        path = propagate(operator, state.values, step * nodes, self.poles)
+        end = propagate(operator, state.values, jnp.asarray(step, nodes.dtype)[None], self.poles)[0]
+        rates = [operator.dissipation_rate(rho, operator.variation(rho)) for rho in path]
         weights = 0.5 * multiplicative.WEIGHTS
         dissipated = step * sum(w * rate for w, rate in zip(weights, rates, strict=True))
-        return state.tangent(path[-1]), memory, Entry(dissipated)
+        return state.tangent(end), memory, Entry(dissipated)
 
     def check(self, flow, state):
         if flow.noisy or len(flow.parts) != 1:
@@ -79,6 +80,14 @@ class Exponential(AbstractScheme):
         if part.geometry.conservative:
             raise ArgumentError("geometry", part.geometry.name, "kinetic: use FiniteVolume")
         FiniteVolume(self.step).check(flow, state)
+
+    def examine(self, flow, state):
+        part = flow.parts[0]
+        return () if _kind(part) is FisherRao else fitness(part, state)
+
+    def judge(self, flow, state, found):
+        if found:
+            judge_fitness(state, found)
 
     @property
     def order(self):

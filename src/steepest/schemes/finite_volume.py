@@ -13,7 +13,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from .. import tree
 from ..errors import ArgumentError
@@ -145,24 +144,12 @@ class FiniteVolume(AbstractScheme):
                 flow.parts[0].geometry.name,
                 "FiniteVolume moves mass: Wasserstein(); sums by Composition(...)",
             )
-        if any(isinstance(x, Tracer) for x in jax.tree.leaves((flow, state, self.step))):
-            return
-        operator = eqx.filter_jit(assemble)(flow.parts[0], state, state.values, 0.0)
-        if not bool(tree.all_finite(operator.potential)):
-            raise ArgumentError(
-                "functional",
-                "an energy that is infinite on the grid",
-                "shrink the grid to where the target is positive",
-            )
-        if float(operator.temperature) > 0 and not flow.parts[0].functional.resolve().rest:
-            number = operator.peclet(state.values)
-            if number > MOST_PECLET:
-                cells = [math.ceil(n * number / MOST_PECLET) for n in state.grid.shape]
-                raise ArgumentError(
-                    "grid",
-                    f"cell Peclet number {number:.3g}, the change of energy over T across a cell",
-                    f"at most {MOST_PECLET:g}; {cells} cells would do",
-                )
+
+    def examine(self, flow, state):
+        return fitness(flow.parts[0], state)
+
+    def judge(self, flow, state, found):
+        judge_fitness(state, found)
 
     @property
     def monotone(self):
@@ -171,6 +158,36 @@ class FiniteVolume(AbstractScheme):
     @property
     def name(self):
         return f"FiniteVolume({self.step:g}, order={self.order})"
+
+
+def fitness(part: Any, state: Density) -> tuple[Any, Any]:
+    """(whether V is finite on the grid, the cell Peclet number) at the start of a run.
+
+    The number is zero where it says nothing: at T = 0, and beside interactions.
+    """
+    operator = assemble(part, state, state.values, 0.0)
+    number = jnp.zeros((), state.values.dtype)
+    if not part.functional.resolve().rest:
+        number = jnp.where(operator.temperature > 0, operator.worst_peclet(state.values), number)
+    return tree.all_finite(operator.potential), number
+
+
+def judge_fitness(state: Density, found: tuple[Any, Any]) -> None:
+    """Raises ArgumentError for an infinite potential or a grid too coarse for the drift."""
+    finite, number = bool(found[0]), float(found[1])
+    if not finite:
+        raise ArgumentError(
+            "functional",
+            "an energy that is infinite on the grid",
+            "shrink the grid to where the target is positive",
+        )
+    if number > MOST_PECLET:
+        cells = [math.ceil(n * number / MOST_PECLET) for n in state.grid.shape]
+        raise ArgumentError(
+            "grid",
+            f"cell Peclet number {number:.3g}, the change of energy over T across a cell",
+            f"at most {MOST_PECLET:g}; {cells} cells would do",
+        )
 
 
 def _repaired(values: Any) -> Any:

@@ -130,18 +130,21 @@ class Generator(eqx.Module):
 
         Mass of `values` or of the Gibbs law. Below 2 the scheme is in its second-order range.
         """
-        masses = np.asarray(self.stationary().masses)
+        return float(self.worst_peclet(values, share))
+
+    def worst_peclet(self, values: Cells | None = None, share: float = 1e-6) -> Float[Array, ""]:
+        """The number of `peclet` on the device."""
+        masses = self.stationary().masses
         if values is not None:
-            masses = np.maximum(masses, np.asarray(values) * self.grid.cell_volume)
-        potential, worst = np.asarray(self.potential), 0.0
-        temperature = float(self.temperature)
+            masses = jnp.maximum(masses, values * self.grid.cell_volume)
+        worst = jnp.zeros((), masses.dtype)
         for axis in range(self.grid.dimension):
             if self.up[axis] is None:
                 continue
-            drop = np.abs(np.asarray(shifted(self.grid, jnp.asarray(potential), axis)) - potential)
-            held = np.maximum(masses, np.asarray(shifted(self.grid, jnp.asarray(masses), axis)))
-            worst = max(worst, float(np.max(np.where(held >= share, drop, 0.0))) / temperature)
-        return worst
+            drop = jnp.abs(shifted(self.grid, self.potential, axis) - self.potential)
+            held = jnp.maximum(masses, shifted(self.grid, masses, axis))
+            worst = jnp.maximum(worst, jnp.max(jnp.where(held >= share, drop, 0.0)))
+        return worst / self.temperature
 
 
 def generator(flow: Any, density: Density, time: Any = 0.0) -> Generator:

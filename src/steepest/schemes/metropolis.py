@@ -17,7 +17,8 @@ from jax.core import Tracer
 
 from .. import tree
 from ..errors import ArgumentError
-from ..functionals import ExpectedEnergy
+from ..flow import Flow
+from ..functionals import ExpectedEnergy, frozen
 from ..geometries import Wasserstein
 from ..states import Phase
 from ..states.points import batch_axis, each, is_ensemble, points, with_points
@@ -35,8 +36,9 @@ class Metropolis(AbstractScheme):
     """`scheme` as a proposal, accepted with the probability that keeps exp(-F/T) invariant.
 
     Works for `Euler` on flat and Riemannian geometries with thermal noise and for `OBABO` on
-    kinetic flows; each particle of an ensemble is accepted by itself. Raises ArgumentError
-    otherwise.
+    kinetic flows; each particle of an ensemble is accepted by itself. Under a protocol a step
+    switches the functional to its end and then keeps the law there: annealed importance sampling
+    (Neal, Stat. Comput. 11 (2001) 125), whose work is exact. Raises ArgumentError otherwise.
 
     `leaps`, for `OBABO(step)`: over how many leapfrogs of length step/leaps one step moves between
     two baths. A whole number 1 is exactly that; a float is the mean of a number that is drawn for
@@ -68,9 +70,16 @@ class Metropolis(AbstractScheme):
         return memory, _values(flow, state, time)
 
     def advance(self, flow, state, memory, time, step, randomness):
-        if isinstance(self.scheme, Euler):
-            return self._langevin(flow, state, memory, time, step, randomness)
-        return self._hybrid(flow, state, memory, time, step, randomness)
+        move = self._langevin if isinstance(self.scheme, Euler) else self._hybrid
+        if not flow.time_dependent:
+            return move(flow, state, memory, time, step, randomness)
+        # The protocol is switched first, at a fixed state; then the law of the new time is kept.
+        part = flow.parts[0]
+        held = Flow(frozen(part.functional, time + step), part.geometry, part.noise)
+        switched = self.init(held, state, time, randomness)
+        new, memory, entry = move(held, state, switched, time, step, randomness)
+        work = switched[1] - _values(flow, state, time)
+        return new, memory, Entry(entry.dissipated, entry.accepted, work=work)
 
     def _langevin(self, flow, state, memory, time, step, randomness):
         slope, value = memory
@@ -144,8 +153,8 @@ class Metropolis(AbstractScheme):
         part = flow.parts[0]
         if part.thermal is None or len(part.noise.terms) != 1:
             raise ArgumentError("noise", flow, "Metropolis needs Thermal noise and no other")
-        if callable(part.thermal.temperature) or part.functional.time_dependent:
-            raise ArgumentError("flow", str(flow), "Metropolis needs a fixed law: no schedules")
+        if callable(part.thermal.temperature):
+            raise ArgumentError("flow", str(flow), "Metropolis needs a fixed temperature")
         if is_ensemble(state) and not isinstance(part.functional, ExpectedEnergy):
             raise ArgumentError("functional", part.functional.name, "particles must not interact")
         if isinstance(self.scheme, Euler):

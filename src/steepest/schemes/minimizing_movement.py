@@ -51,7 +51,9 @@ class MinimizingMovement(AbstractScheme):
     step (`blur`: a length, two cells by default).
     In a box it takes powers m > 1 with potentials and interactions, or a potential alone, between
     reflecting walls; with an entropy only where step and grid resolve the tails, else NotConverged.
-    `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step).
+    `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step); F may then rise
+    where the step is wide, and the inequality below is that of what was minimised: of BDF2 with
+    W2^2(., rho_k) - W2^2(., rho_{k-1})/4 for a cost, of the half step on a Gaussian.
     The inner problem is solved until the residual of its optimality condition, as a velocity, is
     below `tolerance` times 1 + its size; `tolerance` defaults to 1e-8 in float64 (in a box
     1e-5) and 2e-4 in float32. The residual and De Giorgi's inequality

@@ -34,9 +34,11 @@ def propagate(
     Mass is kept to round-off; negative values, of the size of the error, are cut off.
     """
     if generator.grid.dimension == 1:
-        found = _rational(generator, values, times, poles)
+        one = lambda t: _rational(generator, values, t, poles)  # noqa: E731
     else:
-        found = jax.lax.map(lambda t: _chebyshev(generator, values, t), times)
+        one = lambda t: _chebyshev(generator, values, t)  # noqa: E731
+    # In turn: the systems of one time fit the fast memory, those of all do not.
+    found = jax.lax.map(one, jnp.asarray(times, values.dtype))
     positive = jnp.maximum(found, 0.0)
     axes = tuple(range(1, values.ndim + 1))
     mass = jnp.sum(values) / jnp.sum(positive, axis=axes, keepdims=True)
@@ -83,25 +85,20 @@ def rational_exponential(count: int) -> tuple[np.ndarray, np.ndarray, float]:
     return poles, weights, constant
 
 
-def _rational(generator: Generator, values: Any, times: Any, poles: int) -> Any:
+def _rational(generator: Generator, values: Any, time: Any, poles: int) -> Any:
     z, w, constant = rational_exponential(poles)
     kind = jnp.result_type(values.dtype, jnp.complex64)
-    times = jnp.asarray(times, values.dtype)
-    lower, diagonal, upper = generator.lines(0)
-    t = times[None, :, None]
+    lower, diagonal, upper = (time * line[:, None] for line in generator.lines(0))
     shift, weight = jnp.asarray(z, kind), jnp.asarray(w, kind)
-    count = (values.shape[0], times.shape[0], len(z))
-    right = jnp.broadcast_to(values[:, None, None].astype(kind), count)
-    spread = lambda line: t * line[:, None, None]  # noqa: E731
+    count = (values.shape[0], len(z))
     found = solve_lines(
-        jnp.broadcast_to(spread(lower), count).astype(kind),
-        spread(diagonal) - shift,
-        jnp.broadcast_to(spread(upper), count).astype(kind),
-        right,
+        jnp.broadcast_to(lower, count).astype(kind),
+        diagonal - shift,
+        jnp.broadcast_to(upper, count).astype(kind),
+        jnp.broadcast_to(values[:, None].astype(kind), count),
         generator.grid.periodic[0],
     )
-    total = constant * values[:, None] + 2.0 * jnp.real(jnp.sum(found * weight, axis=-1))
-    return total.T
+    return constant * values + 2.0 * jnp.real(jnp.sum(found * weight, axis=-1))
 
 
 def _chebyshev(generator: Generator, values: Any, time: Any) -> Any:

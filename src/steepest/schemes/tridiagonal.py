@@ -57,6 +57,6 @@ def _thomas(lower: Lines, diagonal: Lines, upper: Lines, right: Lines) -> Lines:
     start = jnp.zeros(jnp.broadcast_shapes(diagonal.shape, right.shape)[1:], dtype)
     coefficient = jnp.zeros(diagonal.shape[1:], dtype)
     rows = tuple(x.astype(dtype) for x in (lower, diagonal, upper, right))
-    _, (c, r) = jax.lax.scan(forward, (coefficient, start), rows, unroll=4)
-    _, x = jax.lax.scan(backward, start, (c, r), reverse=True, unroll=4)
+    _, (c, r) = jax.lax.scan(forward, (coefficient, start), rows)
+    _, x = jax.lax.scan(backward, start, (c, r), reverse=True)
     return x

@@ -139,7 +139,13 @@ class Gaussian(eqx.Module):
         """E[fn(x)] at x = mean + scale z, for fn of one point with any pytree as value.
 
         Its derivative along (mean, scale) is that of the rule, so values and differentials fit.
+        A function that knows its own Gaussian expectation, by a method or property
+        `expect_gaussian`: (mean, covariance) -> (E[fn], E[grad fn], E[Hessian of fn]), is asked for
+        it, unless a rule is given.
         """
+        own = getattr(fn, "expect_gaussian", None)
+        if own is not None and rule is None and not self.phase:
+            return _own_expectation(own, self.mean, self.covariance)
         factor = self.factor
         return self._average(lambda z: fn(self.point(self.mean + factor.push(z))), rule)
 
@@ -312,6 +318,27 @@ def bonnet_price(
 
     value, slope, curvature = gaussian._average(terms, rule)
     return value, gaussian.tangent(slope, gaussian.factor.price(curvature))
+
+
+@eqx.filter_custom_jvp
+def _own_expectation(own: Any, mean: Array, covariance: Array) -> Array:
+    return own(mean, covariance)[0]
+
+
+@_own_expectation.def_jvp
+def _own_expectation_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """d E[f] = <E[f'], dm> + <E[f''], dS>/2 (Price), and what f itself changes by."""
+    (own, mean, covariance), (d_own, d_mean, d_covariance) = primals, tangents
+    value, slope, curvature = own(mean, covariance)
+    change = jnp.zeros_like(value)
+    if d_mean is not None:
+        change = change + jnp.vdot(slope, d_mean)
+    if d_covariance is not None:
+        change = change + 0.5 * jnp.vdot(curvature, d_covariance)
+    if any(leaf is not None for leaf in jax.tree.leaves(d_own)):
+        at_law = lambda f: f(mean, covariance)[0]  # noqa: E731
+        change = change + eqx.filter_jvp(at_law, (own,), (d_own,))[1]
+    return value, change
 
 
 def wasserstein_squared(first: Gaussian, second: Gaussian) -> Float[Array, ""]:

@@ -1,0 +1,184 @@
+"""What a run compiles: the first save, and any number of saves of any length.
+
+A flow and its scheme are split into arrays, which are traced, and the rest, by which programs are
+told apart: two runs of like flows share one program, whatever their numbers are.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import tree
+from .errors import ArgumentError
+from .identity import remembered
+from .kernels import pairs
+from .ledger import Totals, record, work_of_step
+from .random import Randomness
+from .states.points import turned
+
+DIALS = ("temperature", "gamma", "step", "factor", "mass", "time", "leaps")
+"""Python floats under these names are traced, so that turning a dial does not compile again."""
+
+
+class Static:
+    """What a program is compiled for: structure, functions, sizes. Compared first by identity."""
+
+    __slots__ = ("hash", "leaves", "structure")
+
+    def __init__(self, structure: Any, leaves: tuple[Any, ...]):
+        self.structure, self.leaves = structure, leaves
+        self.hash = hash((structure, leaves))
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Static) or self.hash != other.hash:
+            return False
+        # Types are told apart: 1, 1.0 and True are equal.
+        kinds = [type(leaf) for leaf in self.leaves] == [type(leaf) for leaf in other.leaves]
+        return kinds and self.structure == other.structure and self.leaves == other.leaves
+
+    def filled(self, arrays: list[Any]) -> Any:
+        """The whole again."""
+        pairs_ = zip(self.leaves, arrays, strict=True)
+        leaves = [leaf if array is None else array for leaf, array in pairs_]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+@remembered
+def split(flow: Any, scheme: Any) -> tuple[list[Any], Static]:
+    """(arrays, Static) of flow and scheme; dials become weakly typed arrays."""
+
+    def leaf(path: Any, value: Any) -> Any:
+        if isinstance(value, float) and getattr(path[-1], "name", None) in DIALS:
+            return jnp.asarray(value)
+        return value
+
+    both = jax.tree_util.tree_map_with_path(leaf, (flow, scheme))
+    leaves, structure = jax.tree.flatten(both)
+    traced = [isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
+    arrays = [leaf if t else None for leaf, t in zip(leaves, traced, strict=True)]
+    static = [None if t else leaf for leaf, t in zip(leaves, traced, strict=True)]
+    return arrays, Static(structure, tuple(static))
+
+
+@functools.partial(jax.jit, static_argnames=("static", "start", "mesh"))
+def compiled_begin(arrays: Any, state: Any, words: Any, static: Static, start: Any, mesh: Any):
+    """`begin` for what `split` returned; `words`: the two of the key."""
+    flow, scheme = static.filled(arrays)
+    return begin(flow, scheme, state, Randomness(*words), start, mesh)
+
+
+@functools.partial(jax.jit, static_argnames=("static", "capacity", "options"))
+def compiled_advance(
+    arrays: Any, carry: Any, words: Any, bounds: Any, static: Static, capacity: int, options: Any
+):
+    """`advance` for what `split` returned."""
+    flow, scheme = static.filled(arrays)
+    return advance(flow, scheme, Randomness(*words), carry, bounds, capacity, options)
+
+
+def begin(
+    flow: Any, scheme: Any, state: Any, randomness: Any, start: Any, mesh: Any
+) -> tuple[Any, Any, Any]:
+    """The first save, the carry (state, memory, step index, totals), and what the scheme found."""
+    with pairs.on(mesh):
+        value = flow.value(state, start)
+        if value.ndim != 0:
+            raise ArgumentError("functional", f"shape {value.shape}", "its value must be a scalar")
+        return _first(flow, scheme, state, randomness, start)
+
+
+def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> Any:
+    # The memory of step k is made by the randomness of step k - 1, on a resumed run too.
+    add_axis = lambda x: jnp.asarray(x)[None]  # noqa: E731
+    saved = jax.tree.map(add_axis, state)
+    state = turned(state, -1)
+    memory = scheme.init(flow, state, start, randomness.at(jnp.uint32(2**32 - 1)))
+    totals = Totals.start(flow, state, start)
+    row = record(flow, state, start, totals, 0)
+    first = (jnp.asarray(start)[None], saved, jax.tree.map(add_axis, row))
+    carry = (state, memory, jnp.uint32(0), totals, totals.restart(), jnp.uint32(0))
+    return first, carry, scheme.examine(flow, turned(state, 0))
+
+
+def advance(
+    flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
+) -> tuple[Any, Any, Any]:
+    *options, mesh = options
+    with pairs.on(mesh):
+        return _saves(flow, scheme, randomness, carry, size, capacity, options)
+
+
+def _saves(
+    flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
+) -> tuple[Any, Any, Any]:
+    """`size[0]` saves after `size[1]` steps each; returns the carry and `capacity` slots of saves.
+
+    `size` = (saves, steps before each, steps of a whole interval); traced, so one compilation
+    serves every chunk.
+    """
+    saves, inner, every = size
+    start, ledger, paired = options
+    step = scheme.step
+
+    def one(carry: tuple[Any, ...], source: Any) -> tuple[Any, ...]:
+        state, memory, index, interval = carry
+        time = start + index.astype(tree.dtype(state)) * step
+        new, memory_, entry = scheme.advance(flow, state, memory, time, step, source)
+        entry = jax.tree.map(lambda x: flow.account(new, x), entry)
+        if ledger == "steps":
+            work = work_of_step(flow, state, new, time, step) if entry.work is None else entry.work
+            interval = interval.add(entry, work)
+        new, memory_ = _cast(new, state), _cast(memory_, memory)
+        return new, memory_, index + jnp.uint32(1), interval
+
+    def pair(_: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        first, second = randomness.pair(carry[2])
+        return one(one(carry, first), second)
+
+    def single(_: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        return one(carry, randomness.at(carry[2]))
+
+    def interval(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        if paired:
+            return jax.lax.fori_loop(0, inner // 2, pair, carry)
+        return jax.lax.fori_loop(0, inner, single, carry)
+
+    def save(slot: Any, loop: Any) -> Any:
+        (state, memory, index, totals, partial, counted), states, rows = loop
+        # An interval that a chunk border cut in two goes on; a whole one is added to the totals.
+        fresh = index % every == 0
+        whole, zero = totals.merge(partial), partial.restart()
+        totals, partial, counted = jax.tree.map(
+            lambda a, b: jnp.where(fresh, a, b),
+            (whole, zero, jnp.uint32(0)),
+            (totals, partial, counted),
+        )
+        state, memory, index, partial = interval((state, memory, index, partial))
+        counted = counted + jnp.asarray(inner, jnp.uint32)
+        time = start + index.astype(tree.dtype(state)) * step
+        merged = totals.merge(partial)
+        row = record(flow, state, time, merged, counted.astype(merged.first.dtype))
+        put = lambda buffer, x: buffer.at[slot].set(x)  # noqa: E731
+        states = jax.tree.map(put, states, turned(state, 0))
+        rows = jax.tree.map(put, rows, row)
+        return (state, memory, index, totals, partial, counted), states, rows
+
+    empty = lambda x: jnp.zeros((capacity, *x.shape), x.dtype)  # noqa: E731
+    shape = jax.eval_shape(lambda c: record(flow, c[0], start, c[3], 1.0), carry)
+    kept = jax.eval_shape(lambda c: turned(c[0], 0), carry)
+    buffers = jax.tree.map(empty, kept), jax.tree.map(empty, shape)
+    return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
+
+
+def _cast(new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), new, old)

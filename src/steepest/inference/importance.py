@@ -1,0 +1,202 @@
+"""Importance weights of a fitted law: how far it is from the target, and draws that correct it.
+
+Weights exp(-E(x_i)) / p(x_i), smoothed in the tail (Pareto), give means and sds of the target with
+standard errors, log Z, and draws; the shape k of the tail says whether they can be trusted.
+Source: Vehtari, Simpson, Gelman, Yao and Gabry, J. Mach. Learn. Res. 25 (2024) 72 (PSIS).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from .certificate import CONFIDENCE
+from .frame import Frame
+from .proposal import Proposal, generator
+
+MOST_K = 0.7
+MOST_DRAWS = 16_000
+CHUNK = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighted:
+    """Draws with weights, in the frame's coordinates.
+
+    `y` (n, d); `component` (n,), -1 where Student's law drew; `energy` (n,) and `slope` (n, d) of E
+    there, `log_law` (n,) of the fitted law. `weights` (n,): smoothed, sum one. `k`: of their tail;
+    `law_k`: of weights of the fitted law alone. `log_z`, `log_z_error`: of the integral of exp(-E).
+    """
+
+    frame: Frame
+    proposal: Proposal
+    y: np.ndarray
+    component: np.ndarray
+    energy: np.ndarray
+    slope: np.ndarray
+    log_law: np.ndarray
+    weights: np.ndarray
+    k: float
+    law_k: float
+    log_z: float
+    log_z_error: float
+
+    @property
+    def count(self) -> int:
+        """n."""
+        return len(self.y)
+
+    @property
+    def effective(self) -> float:
+        """1 / sum w^2."""
+        return float(1.0 / np.sum(self.weights**2))
+
+    @property
+    def own(self) -> np.ndarray:
+        """Which draws the fitted law itself made."""
+        return self.component >= 0
+
+    def free_energy(self) -> tuple[float, float]:
+        """E_q[E] - S(q) of the fitted law, with its standard error."""
+        terms = (self.energy + self.log_law)[self.own] - self.frame.log_volume
+        return float(terms.mean()), float(terms.std() / math.sqrt(len(terms)))
+
+    def gap(self) -> tuple[float, float]:
+        """KL(law || target) = F + log Z, with its standard error."""
+        value, error = self.free_energy()
+        return value + self.log_z, math.hypot(error, self.log_z_error)
+
+    def information(self) -> float:
+        """KL(target || proposal), which log n has to exceed for the weights to do (nats)."""
+        w = self.weights[self.weights > 0]
+        return float(np.sum(w * np.log(w * self.count)))
+
+    def estimates(self) -> tuple[np.ndarray, ...]:
+        """mean, sd, and their standard errors, of each coordinate of x, all (d,)."""
+        x = np.asarray(place(self.frame, self.y), float)
+        return weighted_moments(x, self.weights)
+
+
+def weigh(frame: Frame, law: Any, key: jax.Array, n: int) -> Weighted:
+    """n draws for a law of the frame's coordinates, n gradients. `n`: a multiple of `CHUNK`."""
+    proposal = Proposal.of(law)
+    y, component = proposal.draw(generator(key, 0), n)
+    y = np.asarray(y, np.dtype(frame.centre.dtype)).astype(float)  # as E sees them
+    values, slopes = [], []
+    for block in np.split(y, range(CHUNK, n, CHUNK)):
+        value, slope = _at(frame, jnp.asarray(block, frame.centre.dtype))
+        values.append(np.asarray(value, float))
+        slopes.append(np.asarray(slope, float))
+    energy, slope = np.concatenate(values), np.concatenate(slopes)
+    # Outside the support the target has no mass: weight zero.
+    energy = np.where(np.isnan(energy), np.inf, energy)
+    ratio = -energy + frame.log_volume - proposal.log_density(y, n)
+    log_law = proposal.log_law(y)
+    own = component >= 0
+    smooth, k = smoothed(ratio)
+    _, law_k = smoothed((-energy - log_law)[own])
+    top = ratio.max()
+    size = np.exp(ratio - top)
+    log_z = top + math.log(size.mean())
+    weights = np.exp(smooth)
+    error = float(np.sqrt(max(np.sum(weights**2) - 1.0 / n, 0.0)))
+    return Weighted(
+        frame, proposal, y, component, energy, slope, log_law, weights, k, law_k, log_z, error
+    )
+
+
+def smoothed(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
+    """Log weights that sum to one, their tail smoothed, and the tail's shape k.
+
+    Equal weights have k = -inf; where no tail can be fitted k = inf.
+    """
+    finite = np.isfinite(log_ratio)
+    if not finite.any():
+        return np.full(len(log_ratio), -math.log(len(log_ratio))), math.inf
+    if np.ptp(log_ratio[finite]) < 1e-6 and finite.all():
+        return np.full(len(log_ratio), -math.log(len(log_ratio))), -math.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import arviz
+
+        logs = np.where(finite, log_ratio, log_ratio[finite].min() - 700.0)
+        found, k = arviz.psislw(logs)
+    found, k = np.asarray(found, float), float(k)
+    return found - np.logaddexp.reduce(found), k if math.isfinite(k) else math.inf
+
+
+def weighted_moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, ...]:
+    """mean, sd and their standard errors of draws (n, d) with weights (n,) that sum to one.
+
+    The delta method for ratios: error^2 of <f> is sum w^2 (f - <f>)^2.
+    """
+    mean = w @ x
+    gap = x - mean
+    variance = w @ gap**2
+    sd = np.sqrt(variance)
+    mean_error = np.sqrt(w**2 @ gap**2)
+    safe = np.where(sd > 0, sd, 1.0)
+    sd_error = np.sqrt(w**2 @ (gap**2 - variance) ** 2) / (2.0 * safe)
+    return mean, sd, mean_error, sd_error
+
+
+def allowance(k: float) -> float:
+    """By how much standard errors of weights with tail shape k are taken too small.
+
+    The empirical variance misses what the tail beyond the largest draw holds: with n draws of a
+    tail k the mass of w^2 beyond it is of order 1 / (1 - k), which is counted in full.
+    """
+    return 1.0 / math.sqrt(1.0 - min(max(k, 0.0), MOST_K))
+
+
+def bounds(
+    weighted: Weighted, mean: np.ndarray, sd: np.ndarray, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Bounds on the two errors of an answer with these means and sds (d,), by Bonferroni.
+
+    Each is the gap to the weighted estimate, plus what that estimate can itself be wrong by.
+    """
+    true_mean, true_sd, mean_error, sd_error = weighted.estimates()
+    d = len(mean)
+    quantile = float(stats.norm.ppf(1.0 - (1.0 - confidence) / (4.0 * d)))
+    wide = quantile * allowance(weighted.k)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lowest = true_sd - wide * sd_error  # the least that the sd can be
+        worst_mean = (np.abs(mean - true_mean) + wide * mean_error) / lowest
+        worst_sd = (np.abs(sd - true_sd) + wide * sd_error) / lowest
+    worst = lambda v: float(np.max(np.where(lowest > 0, v, np.inf)))  # noqa: E731
+    return worst(worst_mean), worst(worst_sd)
+
+
+def resample(weighted: Weighted, key: jax.Array) -> np.ndarray:
+    """As many equally weighted draws of x as the weights are worth, (m, d), in random order.
+
+    Systematic: a draw of weight w comes m w times, to within one.
+    """
+    rng = generator(key, 1)
+    order = rng.permutation(weighted.count)
+    m = max(2, int(weighted.effective))
+    edges = np.cumsum(weighted.weights[order])
+    chosen = np.searchsorted(edges / edges[-1], (np.arange(m) + rng.uniform()) / m)
+    picked = order[np.minimum(chosen, weighted.count - 1)]
+    x = np.asarray(place(weighted.frame, weighted.y[picked]), float)
+    return x[rng.permutation(m)]
+
+
+@eqx.filter_jit
+def _at(frame: Frame, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jax.vmap(jax.value_and_grad(frame))(y)
+
+
+def place(frame: Frame, y: np.ndarray) -> np.ndarray:
+    """x of y (n, d), in 64-bit numbers."""
+    root, centre = np.asarray(frame.root, float), np.asarray(frame.centre, float)
+    return centre + (y * root if root.ndim == 1 else y @ root.T)
