@@ -22,7 +22,9 @@ from ..functionals import SteinDiscrepancy
 from ..kernels import InverseMultiquadric
 from ..states import Particles
 from .certificate import Statement
-from .dynamics import Ensemble, Whitened, generator, in_batches, slope_at, value_at
+from .dynamics import Ensemble, in_batches, slope_at, value_at
+from .frame import Frame
+from .proposal import generator
 from .sampling_error import SamplingError
 
 ALARM = 0.002
@@ -219,7 +221,7 @@ def slopes(ensemble: Ensemble, z: np.ndarray, exact: bool) -> list[Statement]:
     index = np.linspace(0, saves - 1, min(points, saves)).astype(int)
     chosen = z[:, index]
     flat = chosen.reshape(-1, d)
-    probes = generator(ensemble.next_key()).choice([-1.0, 1.0], flat.shape)
+    probes = generator(ensemble.next_key(), 0).choice([-1.0, 1.0], flat.shape)
     slack = 0.0 if exact else BIASED
     _, slope, curved = in_batches(slope_at, ensemble.energy, flat, probes)
     ensemble.account.spend(3 * len(flat))
@@ -295,7 +297,7 @@ def gradient(ensemble: Ensemble, z: np.ndarray, slope: np.ndarray) -> Statement:
     )
 
 
-def stein(energy: Whitened, z: np.ndarray, slope: np.ndarray, needed: bool) -> Statement:
+def stein(energy: Frame, z: np.ndarray, slope: np.ndarray, needed: bool) -> Statement:
     """The kernelised Stein discrepancy, in standard deviations of its null.
 
     The null of independent draws is widened by the correlation along chains.

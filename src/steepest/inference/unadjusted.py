@@ -101,8 +101,8 @@ def _unadjusted(name: str, target: Target, budget: Budget, key: jax.Array, kind:
     with Stopwatch() as watch:
         z = ensemble.saved(fine)
         z = z[:, int(SETTLE * z.shape[1]) :]
-        draws = ensemble.energy.back(z)
-        first = ensemble.energy.back(ensemble.saved(coarse))
+        draws = ensemble.energy.places(z)
+        first = ensemble.energy.places(ensemble.saved(coarse))
         spreads = sampling_error(first), sampling_error(draws)
         statements = diagnose(ensemble, z, spreads[1], fine.ledger, every=1, exact=False)
         bias, mean, sd = bounds(first, draws, *spreads)
