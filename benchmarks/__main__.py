@@ -17,6 +17,7 @@ NAMES = (
     "mixture_target",
     "optimizers",
     "calibration",
+    "posteriors",
     "evidence",
 )
 

@@ -34,7 +34,7 @@ class _Kinetic(AbstractGeometry):
         return True
 
     @property
-    def constant(self):
+    def constant(self) -> bool:
         return True
 
 
@@ -49,7 +49,7 @@ class Symplectic(_Kinetic):
         return 0
 
     @property
-    def dissipative(self):
+    def dissipative(self) -> bool:
         return False
 
     @property

@@ -13,4 +13,5 @@ from .comparison import compare as compare
 from .comparison import fit as fit
 from .evidence import Evidence as Evidence
 from .evidence import log_evidence as log_evidence
+from .kernel import as_kernel as as_kernel
 from .target import Target as Target

@@ -121,7 +121,7 @@ def _adjusted(
         return unfinished(name, ensemble)
     with Stopwatch() as watch:
         z = ensemble.saved(run)
-        draws = ensemble.energy.back(z)
+        draws = ensemble.energy.places(z)
         spread = sampling_error(draws)
         statements = diagnose(ensemble, z, spread, run.ledger, every=every)
         certificate = Certificate(tuple(statements), mean=spread.mean, sd=spread.sd)
@@ -165,7 +165,7 @@ def unfinished(name: str, ensemble: Ensemble) -> Answer:
     """The answer where the budget ends with warm-up: the chains as they stand."""
     account, target = ensemble.account, ensemble.energy.target
     certificate = uncertified(f"{account.limit} gradients do not reach beyond warm-up")
-    draws = ensemble.energy.back(ensemble.positions)[:, None]
+    draws = ensemble.energy.places(ensemble.positions)[:, None]
     return Answer(name, target, draws, certificate, account.spent, account.seconds)
 
 

@@ -22,7 +22,9 @@ from ..functionals import SteinDiscrepancy
 from ..kernels import InverseMultiquadric
 from ..states import Particles
 from .certificate import Statement
-from .dynamics import Ensemble, Whitened, generator, in_batches, slope_at, value_at
+from .dynamics import Ensemble, in_batches, slope_at, value_at
+from .frame import Frame
+from .proposal import generator
 from .sampling_error import SamplingError
 
 ALARM = 0.002
@@ -62,15 +64,17 @@ def diagnose(
 def agreement(z: np.ndarray, spread: SamplingError) -> Statement:
     """Split R-hat against what chains of this length show when all is right.
 
-    The means of m half-chains with e effective draws each scatter by W/e, so
-    R-hat^2 = 1 - 1/n + (1/e) chi^2_{m-1}/(m-1) for n draws in half a chain.
+    The means of m half-chains with e effective draws each scatter by 1/e of the variance, which
+    is missing from the variance W within them, so for n draws in half a chain
+    R-hat^2 = 1 - 1/n + chi^2_{m-1} / ((m-1)(e-1)).
     """
     halves, n = 2 * z.shape[0], z.shape[1] // 2
     d = z.shape[2]
     freedom = halves - 1
     folded = np.abs(z - np.median(z, axis=(0, 1)))
     effective = np.minimum(within(z), within(folded)) * n
-    null = lambda p: np.sqrt(1 - 1 / n + stats.chi2.ppf(p, freedom) / freedom / effective)  # noqa: E731
+    apart = 1.0 / np.maximum(effective - 1.0, 0.2)
+    null = lambda p: np.sqrt(1 - 1 / n + apart * stats.chi2.ppf(p, freedom) / freedom)  # noqa: E731
     # Bulk and tail of d coordinates.
     limits = np.sqrt(null(1.0 - ALARM / (2 * d)) ** 2 + UNEXPLAINED)
     excess = spread.r_hat - limits
@@ -99,26 +103,26 @@ def agreement(z: np.ndarray, spread: SamplingError) -> Statement:
 def within(z: np.ndarray) -> np.ndarray:
     """Effective draws per draw inside a chain, (d,), at most 1.
 
-    From correlations about each chain's own mean, so that chains which disagree do not hide it;
-    the mean itself takes tau/n off every correlation, which is put back.
+    From correlations about each chain's own mean, so that chains which disagree do not hide it. The
+    mean takes tau/n of the variance off every covariance: with K lags summed, the sum s comes out
+    such that tau = s / (1 - (2 K + 1 - s)/n).
     """
-    chains, n, d = z.shape
+    n, d = z.shape[1:]
     centred = z - z.mean(axis=1, keepdims=True)
     variance = np.maximum(np.mean(centred**2, axis=(0, 1)), 1e-300)
-    most = max(1, min(n // 2, 200))
-    total, going = np.ones(d), np.ones(d, bool)
-    for lag in range(1, most, 2):
+    total, lags, going = np.ones(d), np.zeros(d), np.ones(d, bool)
+    for lag in range(1, max(2, min(n // 2, 200)), 2):
         pair = np.zeros(d)
         for k in (lag, lag + 1):
             if k < n:
                 pair += np.mean(centred[:, k:] * centred[:, :-k], axis=(0, 1)) / variance
         going &= pair > 0  # Geyer: sums of neighbours are positive, until they are noise
         total += np.where(going, 2 * pair, 0.0)
+        lags += 2 * going
         if not going.any():
             break
     total = np.maximum(total, 1.0)
-    total = total / np.maximum(1.0 - total / n, 0.1)
-    return 1.0 / total
+    return np.minimum(np.maximum(1.0 - (2 * lags + 1 - total) / n, 0.1) / total, 1.0)
 
 
 def effective(spread: SamplingError) -> Statement:
@@ -135,7 +139,7 @@ def effective(spread: SamplingError) -> Statement:
 
 def stationarity(z: np.ndarray, values: np.ndarray) -> Statement:
     """First against second half: means, squares and the energy."""
-    chains, n, d = z.shape
+    n = z.shape[1]
     centre = z.mean(axis=(0, 1))
     what = np.concatenate([z - centre, (z - centre) ** 2, values[..., None]], axis=2)
     half = n // 2
@@ -211,13 +215,13 @@ def slopes(ensemble: Ensemble, z: np.ndarray, exact: bool) -> list[Statement]:
     Of chains that are not exact a share of BIASED is left to the bias of the step.
     """
     chains, saves, d = z.shape
-    points = min(MOST_POINTS, int(0.2 * ensemble.account.left)) // chains
+    points = min(MOST_POINTS, (ensemble.account.left - 100) // 3) // chains
     if points < 1:
         return []
     index = np.linspace(0, saves - 1, min(points, saves)).astype(int)
     chosen = z[:, index]
     flat = chosen.reshape(-1, d)
-    probes = generator(ensemble.next_key()).choice([-1.0, 1.0], flat.shape)
+    probes = generator(ensemble.next_key(), 0).choice([-1.0, 1.0], flat.shape)
     slack = 0.0 if exact else BIASED
     _, slope, curved = in_batches(slope_at, ensemble.energy, flat, probes)
     ensemble.account.spend(3 * len(flat))
@@ -293,12 +297,12 @@ def gradient(ensemble: Ensemble, z: np.ndarray, slope: np.ndarray) -> Statement:
     )
 
 
-def stein(energy: Whitened, z: np.ndarray, slope: np.ndarray, needed: bool) -> Statement:
+def stein(energy: Frame, z: np.ndarray, slope: np.ndarray, needed: bool) -> Statement:
     """The kernelised Stein discrepancy, in standard deviations of its null.
 
     The null of independent draws is widened by the correlation along chains.
     """
-    chains, n, d = z.shape
+    n, d = z.shape[1:]
     kernel = InverseMultiquadric(float(math.sqrt(d)))
     state = Particles.from_positions(jnp.asarray(z.reshape(-1, d), energy.centre.dtype))
     at = jnp.asarray(slope.reshape(-1, d), energy.centre.dtype)

@@ -1,6 +1,6 @@
 """Many chains in lock-step: an ensemble of phase points in whitened coordinates, moved by `solve`.
 
-In coordinates z with x = centre + factor z the law is near N(0, 1), so one step and one length suit
+In coordinates z with x = centre + root z the law is near N(0, 1), so one step and one length suit
 every direction and the flow stays Euclidean. Every gradient is entered in an `Account`.
 """
 
@@ -15,7 +15,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from ..driver import solve
 from ..flow import Flow
@@ -26,38 +25,11 @@ from ..random import Randomness
 from ..schemes import OBABO, Metropolis
 from ..states import Particles, Phase
 from ..trajectory import Trajectory
+from .frame import Frame
+from .proposal import generator
 from .stopwatch import Stopwatch
-from .target import Target
 
 BATCH = 256
-
-
-class Whitened(eqx.Module):
-    """E(centre + factor z), `factor` a matrix (d, d) or a diagonal (d,)."""
-
-    target: Target
-    centre: Float[Array, " d"]
-    factor: Float[Array, "..."]
-
-    def __call__(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        return self.target(self.centre + _apply(self.factor, z))
-
-    def back(self, z: np.ndarray) -> np.ndarray:
-        """x of every z (..., d)."""
-        factor = np.asarray(self.factor, float)
-        z = np.asarray(z, float)
-        moved = z * factor if factor.ndim == 1 else z @ factor.T
-        return np.asarray(self.centre, float) + moved
-
-    def refined(self, change: np.ndarray) -> Whitened:
-        """Further coordinates z = change z', a matrix or a diagonal like the factor."""
-        factor = np.asarray(self.factor, float)
-        new = factor * change if factor.ndim == 1 else factor @ change
-        return dataclasses.replace(self, factor=jnp.asarray(new, self.centre.dtype))
-
-
-def _apply(factor: Any, z: Any) -> Any:
-    return factor * z if factor.ndim == 1 else factor @ z
 
 
 class Account:
@@ -89,7 +61,7 @@ class Ensemble:
     `kind`: "plain" (positions alone), "kinetic" or "isokinetic".
     """
 
-    energy: Whitened
+    energy: Frame
     state: Particles
     key: Any
     account: Account
@@ -126,7 +98,7 @@ class Ensemble:
         """Chains at z (chain, d), with fresh momenta."""
         at = jnp.asarray(z, self.energy.centre.dtype)
         if self.kinetic:
-            drawn = generator(self.next_key()).standard_normal(z.shape)
+            drawn = generator(self.next_key(), 0).standard_normal(z.shape)
             if self.kind == "isokinetic":
                 size = np.linalg.norm(drawn, axis=1, keepdims=True)
                 drawn *= math.sqrt(z.shape[1] - 1) / size
@@ -166,11 +138,6 @@ class Ensemble:
         return np.moveaxis(z, 0, 1)
 
 
-def generator(key: Any) -> np.random.Generator:
-    """Random numbers on the host, where nothing is worth compiling."""
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
-
-
 def step_costs(scheme: Any, key: Any, steps: int) -> np.ndarray:
     """Gradients of each of the first `steps` steps of a chain, (steps,)."""
     if not isinstance(scheme, Metropolis) or isinstance(scheme.leaps, int):
@@ -192,7 +159,7 @@ def _counts(leaps: Any, key: Any, first: Any) -> Any:
 _ANY = Metropolis(OBABO(1.0), leaps=1.0)
 
 
-def in_batches(fn: Any, energy: Whitened, points: np.ndarray, *others: np.ndarray) -> Any:
+def in_batches(fn: Any, energy: Frame, points: np.ndarray, *others: np.ndarray) -> Any:
     """fn(energy, point, ...) at each row, in batches of one size: one compilation."""
     count = len(points)
     pieces = []
@@ -207,18 +174,17 @@ def in_batches(fn: Any, energy: Whitened, points: np.ndarray, *others: np.ndarra
 
 
 @eqx.filter_jit
-def _batch(fn: Any, energy: Whitened, *rows: Any) -> Any:
+def _batch(fn: Any, energy: Frame, *rows: Any) -> Any:
     return jax.vmap(functools.partial(fn, energy))(*rows)
 
 
-def value_at(energy: Whitened, z: Any) -> Any:
+def value_at(energy: Frame, z: Any) -> Any:
     """E."""
     return energy(z)
 
 
-def slope_at(energy: Whitened, z: Any, probe: Any) -> tuple[Any, Any, Any]:
+def slope_at(energy: Frame, z: Any, probe: Any) -> tuple[Any, Any, Any]:
     """E, its gradient, and probe . Hessian probe: three gradients."""
     both = jax.value_and_grad(energy)
     (value, slope), (_, curved) = jax.jvp(both, (z,), (probe,))
     return value, slope, jnp.dot(probe, curved)
-

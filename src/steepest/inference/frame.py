@@ -32,6 +32,26 @@ class Frame(eqx.Module):
         """x of y."""
         return self.centre + (y * self.root if self.root.ndim == 1 else dot(y, self.root.T))
 
+    def places(self, y: np.ndarray) -> np.ndarray:
+        """x of every y (..., d), on the host in 64 bits."""
+        root, y = np.asarray(self.root, float), np.asarray(y, float)
+        return np.asarray(self.centre, float) + (y * root if root.ndim == 1 else y @ root.T)
+
+    def refined(self, change: np.ndarray) -> Frame:
+        """A frame with root root^T = (root change)(root change)^T; `change`: (d, d) or (d,)."""
+        root = np.asarray(self.root, float)
+        if root.ndim == 1:
+            new = root * change
+        else:
+            new = np.asarray(np.linalg.qr((root @ change).T, mode="r")).T
+            new = new * np.sign(np.diagonal(new))
+        return Frame(self.target, self.centre, jnp.asarray(new, self.root.dtype))
+
+    def seen_from(self, x: np.ndarray) -> np.ndarray:
+        """y of every x (n, d), on the host."""
+        root, gap = np.asarray(self.root, float), x - np.asarray(self.centre, float)
+        return gap / root if root.ndim == 1 else np.linalg.solve(root, gap.T).T
+
     @property
     def dimension(self) -> int:
         """d."""

@@ -174,7 +174,7 @@ def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
             longer = next_length(tuned.length, slowest(z) - move.lag, tuned.acceptance)
             good &= longer < 1.3 * tuned.length
             tuned.length = longer
-        change = reshape(z, ensemble.energy.factor.ndim == 1)
+        change = reshape(z, ensemble.energy.root.ndim == 1)
         if change is not None:
             tuned.reshaped += 1
             _change(ensemble, change)
@@ -196,7 +196,7 @@ def _restart(ensemble: Ensemble, z: np.ndarray, tuned: Tuned) -> np.ndarray:
 
 
 def _change(ensemble: Ensemble, change: np.ndarray) -> None:
-    """To the coordinates z' with z = change z'."""
+    """To coordinates that are refined by `change`."""
+    x = ensemble.energy.places(ensemble.positions)
     ensemble.energy = ensemble.energy.refined(change)
-    here = ensemble.positions
-    ensemble.place(here / change if change.ndim == 1 else np.linalg.solve(change, here.T).T)
+    ensemble.place(ensemble.energy.seen_from(x))

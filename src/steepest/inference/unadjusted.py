@@ -34,7 +34,7 @@ from .stopwatch import Stopwatch
 from .target import Target
 from .tuning import Tuned
 
-COARSE = 1 / 3
+COARSE = 1 / 4
 """Of the gradients, the share that runs with the longer step."""
 SETTLE = 0.1
 """Of the finer run, the share that forgets the longer step."""
@@ -42,12 +42,12 @@ SETTLE = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Unadjusted:
-    """BAOAB; `target`: with what probability its step would be accepted.
+    """BAOAB; `target`: with what probability the longer of its steps would be accepted.
 
     A damped oscillator at its best friction keeps a correlation of about 0.35 over a quarter turn.
     """
 
-    target: float = 0.8
+    target: float = 0.45
     exponent: float = 3.0
     steps: int = 4
     lag: float | None = 0.35
@@ -101,8 +101,8 @@ def _unadjusted(name: str, target: Target, budget: Budget, key: jax.Array, kind:
     with Stopwatch() as watch:
         z = ensemble.saved(fine)
         z = z[:, int(SETTLE * z.shape[1]) :]
-        draws = ensemble.energy.back(z)
-        first = ensemble.energy.back(ensemble.saved(coarse))
+        draws = ensemble.energy.places(z)
+        first = ensemble.energy.places(ensemble.saved(coarse))
         spreads = sampling_error(first), sampling_error(draws)
         statements = diagnose(ensemble, z, spreads[1], fine.ledger, every=1, exact=False)
         bias, mean, sd = bounds(first, draws, *spreads)

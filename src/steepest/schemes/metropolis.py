@@ -171,7 +171,6 @@ class Metropolis(AbstractScheme):
                 "scheme", self.scheme.name, "Metropolis takes Euler(step) or OBABO(step)"
             )
 
-
     @property
     def order(self):
         return self.scheme.order
