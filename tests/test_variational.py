@@ -471,7 +471,7 @@ def test_sampled_differentials_are_unbiased():
 
 def test_weights_of_a_known_ratio():
     """Means, sds and log Z of N(1, 1) from draws of a mixture around N(0, 1)."""
-    proposal = Proposal(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
+    proposal = Proposal(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)), np.eye(1))
     rng = np.random.default_rng(0)
     scores = []
     for _ in range(200):

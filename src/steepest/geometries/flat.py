@@ -122,7 +122,9 @@ class Riemannian(AbstractGeometry):
                 f"a matrix with asymmetry {asymmetry:.2e} at the initial state",
                 "a metric is symmetric",
             )
-        lowest = float(np.linalg.eigvalsh(matrix)[0])
+        # Scaled to a diagonal of one: the sign is the same, and units do not hide it in rounding.
+        units = np.sqrt(np.maximum(np.diagonal(matrix), np.finfo(matrix.dtype).tiny))
+        lowest = float(np.linalg.eigvalsh(matrix / units[:, None] / units)[0])
         if not lowest > 0:
             raise ArgumentError(
                 "metric",

@@ -22,13 +22,16 @@ HALVINGS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Descent:
-    """`remaining`: half of the last rate. `gradients`: spent. `why`: it stopped."""
+    """`remaining`: half of the last rate. `gradients`: spent. `why`: it stopped.
+
+    Where the budget does not pay for one step nothing is spent, and there is no ledger.
+    """
 
     state: Any
     remaining: float
     gradients: int
     steps: int
-    ledger: Ledger
+    ledger: Ledger | None
     why: str
 
     @property
@@ -40,10 +43,10 @@ class Descent:
         """This run as the end of one that began with `earlier`; `between`: gradients since."""
         return Descent(
             self.state,
-            self.remaining,
+            self.remaining if self.steps else earlier.remaining,
             earlier.gradients + between + self.gradients,
             earlier.steps + self.steps,
-            joined([earlier.ledger, self.ledger]),
+            joined([book for book in (earlier.ledger, self.ledger) if book is not None]),
             self.why,
         )
 
@@ -92,23 +95,14 @@ def descend(
     else:
         why = f"{most} steps"
     if not books:
-        books = [solve(flow, state, scheme=scheme, steps=1).ledger]
-        rate = float(np.asarray(books[0].dissipation_rate)[0])
-        return Descent(state, 0.5 * rate, spent, 0, _rows(books[0], slice(0, 1)), why)
+        return Descent(state, np.inf, 0, 0, None, "budget")
     return Descent(state, 0.5 * rate, spent, done, joined(books), why)
 
 
-def _rows(book: Ledger, window: slice) -> Ledger:
-    columns = {
-        field.name: getattr(book, field.name)[window]
-        for field in dataclasses.fields(book)
-        if isinstance(getattr(book, field.name), np.ndarray)
-    }
-    return dataclasses.replace(book, **columns)
-
-
-def joined(books: list[Ledger]) -> Ledger:
+def joined(books: list[Ledger]) -> Ledger | None:
     """One ledger of runs that go on from one another; F may jump where the quadrature changes."""
+    if not books:
+        return None
     first, columns = books[0], {}
     for field in dataclasses.fields(first):
         if not isinstance(getattr(first, field.name), np.ndarray):

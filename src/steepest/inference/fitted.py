@@ -67,7 +67,7 @@ def weighted_answer(
     )
     if n < LEAST_DRAWS:
         if draws is None:
-            proposal = Proposal.of(law)
+            proposal = Proposal.of(law, frame.root)
             draws = _unweighted(frame, proposal, generator(key, 1))
         certificate = Certificate((*statements, enough))
         return Answer(

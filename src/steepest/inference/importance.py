@@ -87,7 +87,7 @@ class Weighted:
 
 def weigh(frame: Frame, law: Any, key: jax.Array, n: int) -> Weighted:
     """n draws for a law of the frame's coordinates, n gradients. `n`: a multiple of `CHUNK`."""
-    proposal = Proposal.of(law)
+    proposal = Proposal.of(law, frame.root)
     y, component = proposal.draw(generator(key, 0), n)
     y = np.asarray(y, np.dtype(frame.centre.dtype)).astype(float)  # as E sees them
     values, slopes = [], []

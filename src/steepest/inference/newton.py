@@ -46,7 +46,7 @@ class Curvature(eqx.Module):
 def absolute(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """|matrix|, with a floor at its rounding errors in the units that make its diagonal one."""
     diagonal = jnp.abs(jnp.diagonal(matrix))
-    floor = 4.0 * matrix.shape[0] * jnp.finfo(matrix.dtype).eps
+    floor = 16.0 * matrix.shape[0] * jnp.finfo(matrix.dtype).eps
     size = jnp.sqrt(jnp.maximum(diagonal, floor * jnp.max(diagonal)) + jnp.finfo(matrix.dtype).tiny)
     values, vectors = jnp.linalg.eigh(matrix / jnp.outer(size, size))
     values = jnp.maximum(jnp.abs(values), floor * jnp.maximum(jnp.max(jnp.abs(values)), 1.0))
@@ -66,7 +66,7 @@ class Found:
     precision: np.ndarray | None
     remaining: float
     gradients: int
-    ledger: Ledger
+    ledger: Ledger | None
     why: str
 
 
@@ -77,6 +77,8 @@ def mode_from(target: Target, start: Array, budget: int, remaining: float = 1e-3
     run = descend(
         flow, start, cost=cost, trial=1, budget=budget, remaining=remaining, most=MOST_STEPS
     )
+    if run.ledger is None:
+        return Found(run.state, np.nan, None, np.inf, 0, None, run.why)
     hessian = np.asarray(_hessian(Curvature(target, absolute=False), run.state), float)
     found = run.remaining <= max(remaining, 0.1) and _positive(hessian)
     return Found(
@@ -107,19 +109,22 @@ class Mode:
     found: bool
     remaining: float
     gradients: int
-    ledger: Ledger
+    ledger: Ledger | None
     why: str
 
 
 def find_mode(target: Target, budget: int, remaining: float) -> Mode:
     """From the target's start; `remaining`: nats of E - min E, by Newton's estimate."""
     end = mode_from(target, target.start, budget, remaining)
+    d = target.dimension
     rest = (end.remaining, end.gradients, end.ledger, end.why)
     if end.precision is not None:
         return Mode(end.point, Frame.from_precision(target, end.point, end.precision), True, *rest)
+    if end.ledger is None:
+        return Mode(end.point, Frame.from_precision(target, end.point, np.eye(d)), False, *rest)
     hessian = np.asarray(_hessian(Curvature(target), target.start), float)
     # Nothing is known of how far the curvature at the start reaches: no scale beyond one.
-    hessian = hessian + np.eye(target.dimension)
+    hessian = hessian + np.eye(d)
     return Mode(end.point, Frame.from_precision(target, target.start, hessian), False, *rest)
 
 

@@ -1,8 +1,14 @@
-"""The law that importance weights draw from: the fitted one, and a heavier-tailed share of it.
+"""The law that importance weights draw from: the fitted one, and a heavy-tailed share of it.
 
-A Gaussian's tails are thinner than those of many posteriors, and then single weights are huge. With
-a share of multivariate Student's law of the same centre and shape in the proposal no weight is
-beyond what Student's tails give, at the cost of that share of the draws.
+A Gaussian's tails are thinner than those of many posteriors, and then single weights are huge. A
+share of the draws therefore comes from the law with one coordinate of x at a time drawn from
+Student's law instead, as far out as the others allow: in the direction u_j = L^T e_j / |L^T e_j| of
+the normals z along which x_j varies,
+
+    q_j(z) = q(z) t(u_j . z) / phi(u_j . z),   p = (1 - share) q + share (1/d) sum_j q_j,
+
+so that no weight is beyond what Student's tails give in any one coordinate. (Student's law in all
+of R^d at once does not: its draws are far out in all coordinates together.)
 Source: Hesterberg, Technometrics 37 (1995) 185 (defensive mixtures).
 """
 
@@ -13,11 +19,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy import stats
+from scipy.special import logsumexp
 
 from ..states import GaussianMixture
 
-SHARE, DEGREES, WIDEN = 0.2, 5.0, 1.25
+SHARE, DEGREES, WIDEN = 0.3, 3.0, 1.5
 
 
 def generator(key: jax.Array, stream: int) -> np.random.Generator:
@@ -27,24 +34,28 @@ def generator(key: jax.Array, stream: int) -> np.random.Generator:
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-    """sum_i w_i N(m_i, L_i L_i^T), of which `SHARE` is exchanged for Student's law.
+    """sum_i w_i N(m_i, L_i L_i^T), of which `SHARE` is exchanged for Student's tails.
 
-    `weights` (k,), `means` (k, d), `lowers` (k, d, d); all numpy, 64-bit.
+    `weights` (k,), `means` (k, d), `lowers` (k, d, d), and `axes` (d, d), whose row j is the
+    coordinate x_j as a linear function of y; all numpy, 64-bit.
     """
 
     weights: np.ndarray
     means: np.ndarray
     lowers: np.ndarray
+    axes: np.ndarray
 
     @classmethod
-    def of(cls, law: Any) -> Proposal:
-        """From a `Gaussian` or a `GaussianMixture`."""
+    def of(cls, law: Any, root: Any = None) -> Proposal:
+        """From a `Gaussian` or a `GaussianMixture` of y, where x = centre + root y."""
+        d = law.dimension
+        axes = np.eye(d) if root is None or np.ndim(root) == 1 else np.asarray(root, float)
         if isinstance(law, GaussianMixture):
             lowers = [np.asarray(law.component(i).lower, float) for i in range(law.count)]
             weights = np.asarray(law.weights, float)
-            return cls(weights / weights.sum(), np.asarray(law.means, float), np.stack(lowers))
+            return cls(weights / weights.sum(), np.asarray(law.means, float), np.stack(lowers), axes)
         return cls(
-            np.ones(1), np.asarray(law.mean, float)[None], np.asarray(law.lower, float)[None]
+            np.ones(1), np.asarray(law.mean, float)[None], np.asarray(law.lower, float)[None], axes
         )
 
     @property
@@ -68,10 +79,14 @@ class Proposal:
         component = np.minimum(component, len(self.weights) - 1)
         z = rng.standard_normal((own, self.dimension))
         y = self.means[component] + np.einsum("nij,nj->ni", self.lowers[component], z)
-        mean, lower = self._wide()
-        radius = np.sqrt(DEGREES / rng.chisquare(DEGREES, n - own))
-        t = mean + (rng.standard_normal((n - own, self.dimension)) * radius[:, None]) @ lower.T
-        return np.concatenate([y, t]), np.concatenate([component, np.full(n - own, -1)])
+        mean, lower, turns = self._tails()
+        which = np.arange(n - own) % self.dimension
+        z = rng.standard_normal((n - own, self.dimension))
+        far = WIDEN * rng.standard_t(DEGREES, n - own)
+        u = turns[which]
+        z = z + (far - np.sum(z * u, axis=1))[:, None] * u
+        y_far = mean + z @ lower.T
+        return np.concatenate([y, y_far]), np.concatenate([component, np.full(n - own, -1)])
 
     def log_law(self, y: np.ndarray) -> np.ndarray:
         """log density of the fitted law at (n, d)."""
@@ -84,19 +99,19 @@ class Proposal:
 
     def log_density(self, y: np.ndarray, n: int) -> np.ndarray:
         """log density of what `draw(rng, n)` draws from."""
-        d, nu = self.dimension, DEGREES
-        mean, lower = self._wide()
-        z = np.linalg.solve(lower, (y - mean).T)
-        student = (
-            gammaln(0.5 * (nu + d))
-            - gammaln(0.5 * nu)
-            - 0.5 * d * np.log(nu * np.pi)
-            - np.sum(np.log(np.diagonal(lower)))
-            - 0.5 * (nu + d) * np.log1p(np.sum(z**2, axis=0) / nu)
-        )
+        mean, lower, turns = self._tails()
+        z = np.linalg.solve(lower, (y - mean).T).T
+        along = z @ turns.T
+        ratio = stats.t.logpdf(along, DEGREES, scale=WIDEN) - stats.norm.logpdf(along)
+        size = np.sum(np.log(np.diagonal(lower))) + 0.5 * self.dimension * np.log(2 * np.pi)
+        base = -0.5 * np.sum(z**2, axis=1) - size
+        far = base + logsumexp(ratio, axis=1) - np.log(len(turns))
         share = int(SHARE * n) / n
-        return np.logaddexp(np.log1p(-share) + self.log_law(y), np.log(share) + student)
+        return np.logaddexp(np.log1p(-share) + self.log_law(y), np.log(share) + far)
 
-    def _wide(self) -> tuple[np.ndarray, np.ndarray]:
+    def _tails(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean and factor of the law's moments, and the directions u_j, a row each."""
         mean, covariance = self.moments()
-        return mean, WIDEN * np.linalg.cholesky(covariance)
+        lower = np.linalg.cholesky(covariance)
+        turns = self.axes @ lower
+        return mean, lower, turns / np.linalg.norm(turns, axis=1, keepdims=True)
