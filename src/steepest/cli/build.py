@@ -64,6 +64,8 @@ def build(spec: Spec, allow_code: bool = False) -> Job:
     if geometry.on_measures:
         functional, noise = _of_the_law(functional, noise)
     flow = Flow(functional, geometry, noise)
+    if geometry.kinetic and not geometry.dissipative and noise is None:
+        flow = flow.conserving(problem.invariants)
     _check_memory(spec, problem.start, flow)
     key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
     state = initial_state(spec, problem, flow, key_state)
@@ -132,11 +134,28 @@ def initial_state(spec: Spec, problem: Problem, flow: Flow, key: Any) -> Any:
         positions = jax.tree.map(lambda x: x[0], positions)
     if flow.geometry.kinetic:
         bath = flow.temperature(0.0)
-        if asked.momentum == "rest" or (asked.momentum == "auto" and bath is None):
+        own = _momentum(asked, problem, positions)
+        if own is not None:
+            positions = Phase(positions, own)
+        elif asked.momentum == "rest" or (asked.momentum == "auto" and bath is None):
             positions = Phase.at_rest(positions)
         else:
             positions = Phase.thermal(key_momentum, positions, 1.0 if bath is None else bath)
     return Particles(positions) if many else positions
+
+
+def _momentum(asked: Any, problem: Problem, positions: Any) -> Any:
+    """The momenta that the spec or the problem gives; None where neither does."""
+    centre = problem.momentum
+    if isinstance(asked.momentum, list):
+        flat, unravel = ravel_pytree(problem.start)
+        if len(asked.momentum) != flat.size:
+            given = f"{len(asked.momentum)} numbers"
+            raise ArgumentError("state.momentum", given, f"there are {flat.size} parameters")
+        centre = unravel(jnp.asarray(asked.momentum, flat.dtype))
+    elif asked.momentum != "auto" or centre is None:
+        return None
+    return jax.tree.map(lambda p, q: jnp.broadcast_to(p, q.shape), centre, positions)
 
 
 def _move(geometry: Any, point: Any, white: Any) -> Any:

@@ -18,7 +18,7 @@ from ..report import Picture, Record, ledger_csv, paint, render
 from ..report.page import number
 from ..states.points import is_law
 from ..summary import summarise, warn
-from . import clouds, folder, laws
+from . import clouds, folder, laws, motions
 from .build import Job
 from .execute import Outcome
 from .ingredients import LAW_STATES
@@ -54,6 +54,7 @@ def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: An
         pictures=tuple(_pictures(job, outcome, names, draws, summary)),
         spec=resolved,
         provenance=provenance,
+        frames=motions.frames(job, trajectory) if motions.is_motion(job, trajectory) else (),
     )
 
 
@@ -129,7 +130,7 @@ def _pictures(
             lambda theme: figures.estimates_figure(names, flat, theme=theme),
             wide=True,
         )
-    if size == 2:
+    if size == 2 and not job.problem.functional.of_phase:
         yield _plane(job, names, draws)
     if chains == 1 and not _samples(job):
         times = np.asarray(trajectory.times)
@@ -139,6 +140,8 @@ def _pictures(
             "Every parameter over time; those that moved most are named.",
             lambda theme: figures.paths_figure(times, names, draws[0], theme=theme),
         )
+    if motions.is_motion(job, trajectory):
+        yield from motions.pictures(job, trajectory, names, draws)
     yield from ledger_pictures(outcome)
     if "free energy descent" in outcome.audit and (
         outcome.audit["free energy descent"].passed is not None

@@ -16,6 +16,9 @@ from .ledger import balance_figure as balance_figure
 from .ledger import free_energy_figure as free_energy_figure
 from .ledger import functional_figure as functional_figure
 from .ledger import ledger_figure as ledger_figure
+from .motion import bodies_figure as bodies_figure
+from .motion import invariants_figure as invariants_figure
+from .motion import phase_figure as phase_figure
 from .paths import paths_figure as paths_figure
 from .paths import plane_figure as plane_figure
 from .posteriors import cost_figure as cost_figure

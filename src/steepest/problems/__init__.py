@@ -1,6 +1,7 @@
 """Named problems: a functional with a point to start from and names for its coordinates.
 
 Landscapes in closed form (`quadratic`, `double_well`, `rosenbrock`, `gaussian_mixture`),
+mechanical systems (`pendulum`, `double_pendulum`, `kepler`, `henon_heiles`, `spring_chain`),
 regressions on a CSV file (`bayesian_logistic_regression`, `linear_regression`,
 `softmax_regression`), a network in its mean-field limit (`two_layer_network`) and the user's own
 energies (`imported_energy`). `read_table` and `read_points` read the files.
@@ -16,6 +17,11 @@ from .landscapes import quadratic as quadratic
 from .landscapes import rosenbrock as rosenbrock
 from .mean_field import TwoLayerRisk as TwoLayerRisk
 from .mean_field import two_layer_network as two_layer_network
+from .mechanics import double_pendulum as double_pendulum
+from .mechanics import henon_heiles as henon_heiles
+from .mechanics import kepler as kepler
+from .mechanics import pendulum as pendulum
+from .mechanics import spring_chain as spring_chain
 from .network import classifier as classifier
 from .network import perceptron as perceptron
 from .numpyro import numpyro_model as numpyro_model

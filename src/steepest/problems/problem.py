@@ -19,6 +19,8 @@ class Problem:
     over the whole space, to the quantities that the model speaks of, by name; None: they are the
     same. `constant`: functional + constant = -log of the joint density of data and parameters, so
     that log evidence = log Z - constant; None where that is not known (no posterior, a flat prior).
+    Of a mechanical system: `momentum`, to start with; `invariants`, functions of a `Phase` that the
+    motion keeps, by name; `look`: position -> (k, 2), its bodies in the plane, joined in this order.
     """
 
     functional: AbstractFunctional
@@ -28,3 +30,6 @@ class Problem:
     notes: tuple[str, ...] = ()
     constrain: Callable[[Any], dict[str, Any]] | None = None
     constant: float | None = None
+    momentum: Any = None
+    invariants: dict[str, Callable[[Any], Any]] = dataclasses.field(default_factory=dict)
+    look: Callable[[Any], Any] | None = None

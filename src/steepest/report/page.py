@@ -115,7 +115,7 @@ def _frames(record: Record, images: dict[str, tuple[bytes, bytes]]) -> Markup | 
     strip = tag("div", tag("span", "time", class_="small"), *labels, class_="strip")
     return tag(
         "section",
-        tag("h2", "The law, moving"),
+        tag("h2", "The state, moving"),
         tag("div", *buttons, tag("div", *shown, class_="film"), strip, class_="player"),
         id="law",
     )

@@ -58,6 +58,57 @@ class GaussianMixture(_Landscape):
     weights: list[float] | None = Field(None, description="a list of positive numbers")
 
 
+class Pendulum(_Landscape):
+    """One bob on a rod; its geometry is symplectic or kinetic."""
+
+    kind: Literal["pendulum"]
+    angle: float = Field(2.0, description="the angle at the start, a number (radians)")
+    speed: float = Field(0.0, description="its rate at the start, a number")
+    length: float = Field(1.0, gt=0, description="a number > 0")
+    mass: float = Field(1.0, gt=0, description="a number > 0")
+    gravity: float = Field(9.81, gt=0, description="a number > 0")
+
+
+class DoublePendulum(_Landscape):
+    """Two bobs, one hanging from the other."""
+
+    kind: Literal["double-pendulum"]
+    angles: list[float] = Field(
+        [2.0, 2.5], min_length=2, max_length=2, description="two angles (radians)"
+    )
+    lengths: list[float] = Field(
+        [1.0, 1.0], min_length=2, max_length=2, description="two numbers > 0"
+    )
+    masses: list[float] = Field(
+        [1.0, 1.0], min_length=2, max_length=2, description="two numbers > 0"
+    )
+    gravity: float = Field(9.81, gt=0, description="a number > 0")
+
+
+class Kepler(_Landscape):
+    """A planet about a fixed sun."""
+
+    kind: Literal["kepler"]
+    eccentricity: float = Field(0.6, ge=0, lt=1, description="a number from 0 to below 1")
+    collision: float = Field(1e-3, gt=0, description="the radius that ends a run, a number > 0")
+
+
+class HenonHeiles(_Landscape):
+    """A star in a galaxy: regular or chaotic, by its energy."""
+
+    kind: Literal["henon-heiles"]
+    energy: float = Field(0.125, ge=0.005, lt=1 / 6, description="from 0.005 to below 1/6")
+
+
+class SpringChain(_Landscape):
+    """Masses in a row, with springs that may stiffen."""
+
+    kind: Literal["spring-chain"]
+    count: int = Field(16, ge=2, le=100_000, description="the number of masses, >= 2")
+    stiffness: float = Field(1.0, gt=0, description="a number > 0")
+    cubic: float = Field(0.25, description="a number; 0 is a harmonic chain")
+
+
 class _Regression(Section):
     data: str = Field(min_length=1, description="a CSV file, relative to the spec's folder")
     target: str = Field(description="the name of the column to predict")
@@ -140,5 +191,10 @@ FUNCTIONALS = registry(
     Rosenbrock,
     Quadratic,
     GaussianMixture,
+    Pendulum,
+    DoublePendulum,
+    Kepler,
+    HenonHeiles,
+    SpringChain,
     Imported,
 )

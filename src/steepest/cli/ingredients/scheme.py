@@ -47,6 +47,58 @@ class OBABO(_NamedScheme):
     kind: Literal["obabo"]
 
 
+class ForestRuth(_NamedScheme):
+    """Order 4, explicit and symplectic, for conservative kinetic flows."""
+
+    kind: Literal["forest-ruth"]
+
+
+class DiscreteGradient(_NamedScheme):
+    """Order 2, implicit: the balance of the functional holds exactly."""
+
+    kind: Literal["discrete-gradient"]
+
+
+class Yoshida(_Stepping):
+    """Leapfrog composed to order 4 or 6, for conservative kinetic flows."""
+
+    kind: Literal["yoshida"]
+    order: Literal[4, 6] = Field(4, description="4 or 6")
+
+    def build(self) -> Any:
+        """Yoshida(step, order)."""
+        from ...schemes import Yoshida
+
+        return Yoshida(self.step, self.order)
+
+
+class McLachlan(_Stepping):
+    """The most accurate splittings of 2 or 4 forces, for conservative kinetic flows."""
+
+    kind: Literal["mclachlan"]
+    order: Literal[2, 4] = Field(2, description="2 or 4")
+
+    def build(self) -> Any:
+        """McLachlan(step, order)."""
+        from ...schemes import McLachlan
+
+        return McLachlan(self.step, self.order)
+
+
+class Variational(_Stepping):
+    """The stationary points of a discrete action: implicit, symplectic, for any Hamiltonian."""
+
+    kind: Literal["variational"]
+    order: Literal[2, 4, 6] = Field(2, description="2, 4 or 6")
+    quadrature: Literal["gauss", "lobatto"] = Field("gauss", description="'gauss' or 'lobatto'")
+
+    def build(self) -> Any:
+        """Variational(step, order, quadrature)."""
+        from ...schemes import Variational
+
+        return Variational(self.step, self.order, self.quadrature)
+
+
 class RungeKutta(Section):
     """Adaptive Runge-Kutta; `run.time` says how far."""
 
@@ -160,6 +212,11 @@ SCHEMES = registry(
     Euler,
     RungeKutta,
     Leapfrog,
+    ForestRuth,
+    Yoshida,
+    McLachlan,
+    Variational,
+    DiscreteGradient,
     BAOAB,
     OBABO,
     MinimizingMovement,

@@ -20,8 +20,10 @@ class Point(Section):
     scale: float | None = Field(
         None, gt=0, description="the standard deviation around the initial point, a number > 0"
     )
-    momentum: Literal["auto", "rest", "thermal"] = Field(
-        "auto", description="'rest', 'thermal', or 'auto' (thermal where the flow has a bath)"
+    momentum: Literal["auto", "rest", "thermal"] | list[float] = Field(
+        "auto",
+        description="'rest', 'thermal', a list of numbers, or 'auto' (the problem's own, or "
+        "thermal where the flow has a bath)",
     )
     chains: Literal[1] = Field(1, description="1; more chains need kind = 'particles'")
 
