@@ -176,6 +176,84 @@ def compare(
     raise typer.Exit(code)
 
 
+@app.command()
+def generate(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The spec.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The folder; by default runs/ and the name."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a key of the spec."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="The same as --set train.seed=N.")
+    ] = None,
+) -> None:
+    """Train a diffusion model on points or images, sample it, and say where it loses.
+
+    The spec has [data], [process], [network], [train] and [sample]. An interrupted training goes on
+    when the same command is given again. The folder gets model.npz, samples.npz, ledger.csv,
+    figures and report.html.
+
+    \b
+    steepest generate examples/two_moons.toml
+    steepest generate examples/digits.toml --set train.steps=500
+
+    Exit code: 0 the checks passed, 1 one failed (or training diverged), 2 wrong input.
+    """
+    from ..errors import Diverged, SteepestError
+
+    try:
+        from .generate import command
+
+        code = command(spec, out, settings or [], seed)
+    except Diverged as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 1
+    except SteepestError as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder of steepest generate.")],
+    count: Annotated[int, typer.Option("--n", metavar="N", help="How many samples.")] = 1000,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="An .npz or .csv file.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1)] = 0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", help="Evaluations; by default the run's.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="CLASS", help="One class of a labelled model.")
+    ] = None,
+) -> None:
+    """Draw more samples of a model that steepest generate trained.
+
+    \b
+    steepest sample runs/two_moons --n 1000
+    steepest sample runs/digits --n 100 --label 7 --out sevens.npz
+
+    Exit code: 0 done, 2 wrong input.
+    """
+    from ..errors import SteepestError
+
+    code = 0
+    try:
+        from .sample import command
+
+        code = command(run, count, out, seed, steps, label)
+    except SteepestError as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
 def main() -> None:
     """The entry point of the `steepest` command."""
     app()

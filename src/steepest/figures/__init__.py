@@ -9,6 +9,11 @@ from .comparison import comparison_figure as comparison_figure
 from .draws import estimates_figure as estimates_figure
 from .draws import mixing_figure as mixing_figure
 from .draws import traces_figure as traces_figure
+from .generation import bound_figure as bound_figure
+from .generation import forward_figure as forward_figure
+from .generation import generated_points_figure as generated_points_figure
+from .generation import image_grid_figure as image_grid_figure
+from .generation import training_figure as training_figure
 from .law import bars_figure as bars_figure
 from .law import frame_figure as frame_figure
 from .law import law_figure as law_figure

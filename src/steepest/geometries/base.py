@@ -318,13 +318,16 @@ class Sum(AbstractGeometry):
 
 
 class Scaled(AbstractGeometry):
-    """a K for a >= 0: the same directions, a faster or slower clock."""
+    """a K for a >= 0: the same directions, a faster or slower clock.
+
+    `factor`: a number, or a schedule of flow time; a flow then meets it frozen at each time.
+    """
 
     part: AbstractGeometry
     factor: Any
 
     def __check_init__(self):
-        if isinstance(self.factor, Tracer):
+        if isinstance(self.factor, Tracer) or callable(self.factor):
             return
         try:
             good = math.isfinite(float(self.factor)) and float(self.factor) >= 0
@@ -365,7 +368,8 @@ class Scaled(AbstractGeometry):
         self.part.check(state)
 
     def at(self, time):
-        return Scaled(self.part.at(time), self.factor)
+        factor = self.factor(time) if callable(self.factor) else self.factor
+        return Scaled(self.part.at(time), factor)
 
     def between(self, start, end):
         return Scaled(self.part.between(start, end), self.factor)
@@ -417,7 +421,7 @@ class Scaled(AbstractGeometry):
     @property
     def name(self):
         inner = f"({self.part.name})" if len(self.part.terms) > 1 else self.part.name
-        return f"{self.factor} {inner}"
+        return f"{'a(t)' if callable(self.factor) else self.factor} {inner}"
 
 
 def unscaled(geometry: Any) -> tuple[Any, Any]:

@@ -67,7 +67,7 @@ class GaussianMixture(eqx.Module):
                 "scales", f"shape {scales.shape}", f"expected ({k}, {d}, {d}) or ({k}, {d})"
             )
         for name, values in (("log_weights", log_weights), ("means", means)):
-            if not isinstance(values, Tracer) and not bool(jnp.all(jnp.isfinite(values))):
+            if not isinstance(values, Tracer) and not bool(np.all(np.isfinite(values))):
                 raise ArgumentError(name, "NaN or infinite values", "finite numbers")
         if not isinstance(scales, Tracer):
             for i, scale in enumerate(np.asarray(scales)):

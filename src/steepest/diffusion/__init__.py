@@ -1,0 +1,80 @@
+"""Diffusion models as controlled flows of a law (section 7.4).
+
+A process is the forward flow, a model its score, `sample` the reverse flow by a scheme:
+
+    >>> import jax, jax.numpy as jnp, steepest as st
+    >>> from steepest import diffusion
+    >>> data = st.GaussianMixture(jnp.zeros(2), jnp.array([[-2.0], [2.0]]), jnp.full((2, 1), 0.3))
+    >>> model = diffusion.ExactMixture(data)
+    >>> x = diffusion.sample(diffusion.EDM(), model, jax.random.key(0), 100, steps=10)
+    >>> x.shape
+    (100, 1)
+"""
+
+from .anchored import Anchored
+from .books import ForwardBooks, ReverseBooks, forward_books, reverse_books
+from .checkpoint import load_model, save_model
+from .conditioning import Observed, observed_mixture
+from .grids import times
+from .learned import Learned
+from .likelihood import LogLikelihood, log_likelihood, transport
+from .linear import CriticallyDamped, LinearProcess
+from .models import AbstractModel, ExactEmpirical, ExactMixture, Guided
+from .networks import Applied, Perceptron, UNet
+from .processes import (
+    EDM,
+    AbstractProcess,
+    Cosine,
+    SubVariancePreserving,
+    VarianceExploding,
+    VariancePreserving,
+)
+from .reverse import ReverseFlow, prior, sample
+from .solvers import DDIM, Heun, MultiStep, PredictorCorrector, ReverseEuler, SingleStep
+from .toys import Checkerboard, two_moons
+from .training import Fit, fit
+
+__all__ = [
+    "DDIM",
+    "EDM",
+    "AbstractModel",
+    "AbstractProcess",
+    "Anchored",
+    "Applied",
+    "Checkerboard",
+    "Cosine",
+    "CriticallyDamped",
+    "ExactEmpirical",
+    "ExactMixture",
+    "Fit",
+    "ForwardBooks",
+    "Guided",
+    "Heun",
+    "Learned",
+    "LinearProcess",
+    "LogLikelihood",
+    "MultiStep",
+    "Observed",
+    "Perceptron",
+    "PredictorCorrector",
+    "ReverseBooks",
+    "ReverseEuler",
+    "ReverseFlow",
+    "SingleStep",
+    "SubVariancePreserving",
+    "UNet",
+    "VarianceExploding",
+    "VariancePreserving",
+    "fit",
+    "forward_books",
+    "load_model",
+    "log_likelihood",
+    "observed_mixture",
+    "prior",
+    "reverse_books",
+    "sample",
+    "save_model",
+    "times",
+    "transport",
+    "two_moons",
+]
