@@ -77,7 +77,7 @@ class Hamiltonian(AbstractFunctional):
 
     def __check_init__(self):
         for leaf in jax.tree.leaves(self.mass):
-            if not isinstance(leaf, Tracer) and not bool(np.all(np.asarray(leaf) > 0)):
+            if not isinstance(leaf, Tracer) and not np.all(np.asarray(leaf) > 0):
                 raise ArgumentError("mass", leaf, "every mass must be positive")
 
     def __call__(self, state: Phase) -> Float[Array, ""]:
@@ -133,9 +133,43 @@ class Hamiltonian(AbstractFunctional):
         return self.potential.subsamples
 
     @property
+    def of_phase(self) -> bool:
+        return True
+
+    @property
     def name(self) -> str:
         unit = isinstance(self.mass, (int, float)) and self.mass == 1
         return f"{self.potential.name} + |p|²/2" + ("" if unit else "m")
+
+
+class PhaseEnergy(Energy):
+    """H(q, p) = fn(q, p), any function on phase space (eq. 29); with time_dependent fn(q, p, t).
+
+    Where H is E(q) + |p|^2/2m, `Hamiltonian` says so, and explicit splittings can use it.
+    """
+
+    def __call__(self, state: Phase) -> Float[Array, ""]:
+        q, p = state.position, state.momentum
+        if not self.time_dependent_fn:
+            value = self.fn(q, p)
+        else:
+            value = self.fn(q, p, 0.0 if self.time is None else self.time)
+        if jnp.shape(value) != ():
+            raise ArgumentError("fn", f"shape {jnp.shape(value)}", "an energy must be a scalar")
+        return value
+
+    def at(self, time: Any) -> PhaseEnergy:
+        if not self.time_dependent_fn:
+            return self
+        return PhaseEnergy(self.fn, time_dependent=True, time=time)
+
+    @property
+    def of_phase(self) -> bool:
+        return True
+
+    @property
+    def name(self) -> str:
+        return "H" + super().name[1:]
 
 
 class OfPosition(AbstractFunctional):
