@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine; a second call installs nothing.
 #
-#   make demo   samples a posterior on real data and says where the report is
+#   make demo   compares methods on a posterior of real data and says where the report is
 #   make test   runs the whole test suite
 #
 # PYTHON chooses the interpreter: make test PYTHON=python3.12
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: demo test clean
 
 demo: $(VENV)/installed
-	$(BIN)/steepest run examples/breast_cancer.toml --out runs/breast_cancer
+	$(BIN)/steepest compare examples/posteriors/breast_cancer.toml --out runs/breast_cancer
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
