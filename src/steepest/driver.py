@@ -60,7 +60,8 @@ def solve(
     F at saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is
     done. `start` is the initial time of schedules. `mesh`: a `jax.sharding.Mesh` with one axis,
     among whose devices the particles are shared out; where they interact they travel round. The
-    numbers are those of one device, to round-off.
+    numbers are those of one device, to round-off. (Devices that XLA makes of one processor need
+    threads to spare: set NPROC=32 in the environment, or their collectives may wait for ever.)
 
     A `Particles` state under a flow of parameters is an ensemble of independent copies.
     Differentiable in the arrays inside `flow` and `state`. Raises ArgumentError before anything
@@ -118,7 +119,7 @@ class _Run:
 
     @property
     def paired(self) -> bool:
-        """Whether two steps share their random words; a loop over single steps is faster else."""
+        """Whether two steps share random words; else a loop over single steps is faster."""
         return self.save_every % 2 == 0 and self.flow.noisy
 
     def check_start(self, state: Any) -> bool:
