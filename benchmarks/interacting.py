@@ -214,6 +214,7 @@ def _ring(count: int):
 
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, range(count * (CORES // DEVICES[-1])))
+        os.environ["NPROC"] = str(4 * count)  # threads of XLA's pool: one a device can deadlock
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", count)
         _, n = _parse(case)

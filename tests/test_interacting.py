@@ -293,8 +293,13 @@ else:
 
 
 def test_one_two_and_eight_devices_give_the_same_numbers():
-    """Eight host devices need their own process: the number is fixed when JAX starts."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    """Eight host devices need their own process: the number is fixed when JAX starts.
+
+    XLA gives host devices one thread each on a small machine. A device that waits in two
+    collectives at once then takes another's, and all wait for ever: NPROC asks for more threads.
+    """
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
+    environment = os.environ | flags
     done = subprocess.run(
         [sys.executable, "-c", MESH], env=environment, capture_output=True, text=True, timeout=300
     )

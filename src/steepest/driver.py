@@ -58,7 +58,8 @@ def solve(
     F at saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is
     done. `start` is the initial time of schedules. `mesh`: a `jax.sharding.Mesh` with one axis,
     among whose devices the particles are shared out; where they interact they travel round. The
-    numbers are those of one device, to round-off.
+    numbers are those of one device, to round-off. (Devices made of one processor need threads to
+    spare: set NPROC=32 in the environment, or XLA's collectives may wait for ever.)
 
     A `Particles` state under a flow of parameters is an ensemble of independent copies.
     Differentiable in the arrays inside `flow` and `state`. Raises ArgumentError before anything
@@ -127,8 +128,7 @@ class _Run:
     mesh: Any = None
 
     @property
-    def paired(self) -> bool:
-        """Whether two steps share their random words; a loop over single steps is faster else."""
+    def paired(self) -> bool:  # two steps share random words; without noise single ones are faster
         return self.save_every % 2 == 0 and self.flow.noisy
 
     def begin(self, state: Any) -> tuple[Any, Any] | None:
@@ -274,7 +274,7 @@ def _check_finite(state: Any) -> None:
 
 
 def _shared_out(state: Any, mesh: Any) -> Any:
-    """The particles laid out over the devices of a mesh."""
+    """The particles over the devices of a mesh."""
     if mesh is None:
         return state
     if not isinstance(mesh, Mesh) or len(mesh.axis_names) != 1:
