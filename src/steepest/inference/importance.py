@@ -79,10 +79,18 @@ class Weighted:
         w = self.weights[self.weights > 0]
         return float(np.sum(w * np.log(w * self.count)))
 
+    @property
+    def x(self) -> np.ndarray:
+        """The draws in the target's coordinates, (n, d)."""
+        return place(self.frame, self.y)
+
+    def shapes(self) -> np.ndarray:
+        """Pareto's k of the terms of each coordinate's sd, (d,)."""
+        return moment_shapes(self.x, self.weights)
+
     def estimates(self) -> tuple[np.ndarray, ...]:
         """mean, sd, and their standard errors, of each coordinate of x, all (d,)."""
-        x = np.asarray(place(self.frame, self.y), float)
-        return weighted_moments(x, self.weights)
+        return weighted_moments(self.x, self.weights)
 
 
 def weigh(frame: Frame, law: Any, key: jax.Array, n: int) -> Weighted:
@@ -148,26 +156,42 @@ def weighted_moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, ...]:
     return mean, sd, mean_error, sd_error
 
 
-def allowance(k: float) -> float:
-    """By how much standard errors of weights with tail shape k are taken too small.
+def moment_shapes(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Pareto's k of w (x_j - mean_j)^2, the terms that the sd of x_j is made of, (d,)."""
+    gaps = x - w @ x
+    with np.errstate(divide="ignore"):
+        terms = np.log(w)[:, None] + 2.0 * np.log(np.abs(gaps))
+    return np.array([smoothed(column)[1] for column in terms.T])
 
-    The empirical variance misses what the tail beyond the largest draw holds: with n draws of a
-    tail k the mass of w^2 beyond it is of order 1 / (1 - k), which is counted in full.
+
+def allowance(k: Any) -> Any:
+    """By how much standard errors from terms with tail shape k are taken larger, 1/(1 - k).
+
+    The sample's variance misses the tail beyond its largest term; the mean excess beyond a level u
+    of a tail of shape k is u / (1 - k) (and infinite from k = 1). Measured on laws of Student,
+    Laplace, Gumbel, logistic, skew-normal and log-gamma kind, in 2 to 20 dimensions, with 4,000 and
+    16,000 draws and k <= 0.7: 1 % of the bounds at 95 % are missed, of each law 4 % at most, save
+    Student's with 3 degrees of freedom, whose sd has no standard error (10 %); without it 6 %.
     """
-    return 1.0 / math.sqrt(1.0 - min(max(k, 0.0), MOST_K))
+    return 1.0 / (1.0 - np.clip(k, 0.0, MOST_K))
 
 
 def bounds(
-    weighted: Weighted, mean: np.ndarray, sd: np.ndarray, confidence: float = CONFIDENCE
+    weighted: Weighted,
+    shapes: np.ndarray,
+    mean: np.ndarray,
+    sd: np.ndarray,
+    confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
     """Bounds on the two errors of an answer with these means and sds (d,), by Bonferroni.
 
-    Each is the gap to the weighted estimate, plus what that estimate can itself be wrong by.
+    Each is the gap to the weighted estimate, plus what that estimate can itself be wrong by;
+    `shapes`: those of `moment_shapes`.
     """
     true_mean, true_sd, mean_error, sd_error = weighted.estimates()
     d = len(mean)
     quantile = float(stats.norm.ppf(1.0 - (1.0 - confidence) / (4.0 * d)))
-    wide = quantile * allowance(weighted.k)
+    wide = quantile * allowance(shapes)
     with np.errstate(divide="ignore", invalid="ignore"):
         lowest = true_sd - wide * sd_error  # the least that the sd can be
         worst_mean = (np.abs(mean - true_mean) + wide * mean_error) / lowest

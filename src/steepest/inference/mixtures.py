@@ -20,7 +20,7 @@ from ..geometries import FisherRao, Wasserstein
 from ..states import Gaussian, GaussianMixture, QuasiMonteCarlo
 from .answer import Answer, Budget
 from .descent import descend
-from .fitted import CERTIFICATE, weighted_answer
+from .fitted import certificate_cost, weighted_answer
 from .modes import Part, search
 from .newton import find_mode
 from .stopwatch import Stopwatch
@@ -40,7 +40,10 @@ def mixture(target: Target, budget: Budget, key: jax.Array) -> Answer:
         spent += found.gradients
         law = _split(found.weighty, frame.centre.dtype)
     with Stopwatch() as watch:
-        room = min(int(FIT_SHARE * budget.gradients), budget.gradients - spent - CERTIFICATE)
+        room = min(
+            int(FIT_SHARE * budget.gradients),
+            budget.gradients - spent - certificate_cost(frame.dimension),
+        )
         structured = frame.expect_gaussian is not None
         count = max(64, 2 ** math.ceil(math.log2(4 * frame.dimension)))
         nodes = law.count * (STRUCTURED_NODES if structured else count)

@@ -31,7 +31,7 @@ from .answer import Answer, Budget
 from .certificate import Statement
 from .checks import decrement
 from .descent import Descent, descend
-from .fitted import CERTIFICATE, weighted_answer
+from .fitted import certificate_cost, weighted_answer
 from .frame import Frame
 from .importance import CHUNK, weigh
 from .modes import SHARE, search
@@ -155,7 +155,10 @@ def fit(
     tolerance could be gained, by one of many.
     """
     flow = Flow(FreeEnergy(frame), geometry)
-    room = min(int(FIT_SHARE * budget.gradients), budget.gradients - spent - CERTIFICATE)
+    room = min(
+        int(FIT_SHARE * budget.gradients),
+        budget.gradients - spent - certificate_cost(frame.dimension),
+    )
     if frame.expect_gaussian is not None:
         n = STRUCTURED_NODES
         return descend(flow, law, cost=n, trial=n, budget=room, remaining=0.1 * budget.tolerance)
