@@ -36,6 +36,11 @@ def certificate_cost(d: int) -> int:
     return least_draws(d) + GRADIENT_COST
 
 
+def fit_budget(budget: Budget, spent: int, d: int) -> int:
+    """What a fit may spend: 40 % of the budget, and what a certificate leaves at most."""
+    return min(int(0.4 * budget.gradients), budget.gradients - spent - certificate_cost(d))
+
+
 def affordable(budget: Budget, spent: int) -> int:
     """How many weighted draws the rest of the budget pays for."""
     left = budget.gradients - spent - GRADIENT_COST

@@ -84,8 +84,8 @@ class Weighted:
         """The draws in the target's coordinates, (n, d)."""
         return place(self.frame, self.y)
 
-    def shapes(self) -> np.ndarray:
-        """Pareto's k of the terms of each coordinate's sd, (d,)."""
+    def shapes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pareto's k of the terms of each coordinate's mean and sd, (d,) each."""
         return moment_shapes(self.x, self.weights)
 
     def estimates(self) -> tuple[np.ndarray, ...]:
@@ -156,12 +156,12 @@ def weighted_moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, ...]:
     return mean, sd, mean_error, sd_error
 
 
-def moment_shapes(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Pareto's k of w (x_j - mean_j)^2, the terms that the sd of x_j is made of, (d,)."""
-    gaps = x - w @ x
+def moment_shapes(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pareto's k of the terms w |x_j - mean_j| and w (x_j - mean_j)^2 of mean and sd, (d,) each."""
     with np.errstate(divide="ignore"):
-        terms = np.log(w)[:, None] + 2.0 * np.log(np.abs(gaps))
-    return np.array([smoothed(column)[1] for column in terms.T])
+        weights, gaps = np.log(w)[:, None], np.log(np.abs(x - w @ x))
+    shape = lambda terms: np.array([smoothed(column)[1] for column in terms.T])  # noqa: E731
+    return shape(weights + gaps), shape(weights + 2.0 * gaps)
 
 
 def allowance(k: Any) -> Any:
@@ -178,7 +178,7 @@ def allowance(k: Any) -> Any:
 
 def bounds(
     weighted: Weighted,
-    shapes: np.ndarray,
+    shapes: tuple[np.ndarray, np.ndarray],
     mean: np.ndarray,
     sd: np.ndarray,
     confidence: float = CONFIDENCE,
@@ -191,11 +191,14 @@ def bounds(
     true_mean, true_sd, mean_error, sd_error = weighted.estimates()
     d = len(mean)
     quantile = float(stats.norm.ppf(1.0 - (1.0 - confidence) / (4.0 * d)))
-    wide = quantile * allowance(shapes)
+    mean_error, sd_error = (
+        quantile * allowance(k) * error
+        for k, error in zip(shapes, (mean_error, sd_error), strict=True)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        lowest = true_sd - wide * sd_error  # the least that the sd can be
-        worst_mean = (np.abs(mean - true_mean) + wide * mean_error) / lowest
-        worst_sd = (np.abs(sd - true_sd) + wide * sd_error) / lowest
+        lowest = true_sd - sd_error  # the least that the sd can be
+        worst_mean = (np.abs(mean - true_mean) + mean_error) / lowest
+        worst_sd = (np.abs(sd - true_sd) + sd_error) / lowest
     worst = lambda v: float(np.max(np.where(lowest > 0, v, np.inf)))  # noqa: E731
     return worst(worst_mean), worst(worst_sd)
 
@@ -203,7 +206,8 @@ def bounds(
 def resample(weighted: Weighted, key: jax.Array) -> np.ndarray:
     """As many equally weighted draws of x as the weights are worth, (m, d), in random order.
 
-    Systematic: a draw of weight w comes m w times, to within one.
+    Systematic: a draw of weight w comes m w times, to within one. Then every coordinate is moved
+    and stretched, by less than the standard errors, to the weighted mean and sd.
     """
     rng = generator(key, 1)
     order = rng.permutation(weighted.count)
@@ -211,7 +215,10 @@ def resample(weighted: Weighted, key: jax.Array) -> np.ndarray:
     edges = np.cumsum(weighted.weights[order])
     chosen = np.searchsorted(edges / edges[-1], (np.arange(m) + rng.uniform()) / m)
     picked = order[np.minimum(chosen, weighted.count - 1)]
-    x = np.asarray(place(weighted.frame, weighted.y[picked]), float)
+    x = place(weighted.frame, weighted.y[picked])
+    mean, sd, *_ = weighted.estimates()
+    own = x.std(axis=0)
+    x = mean + (x - x.mean(axis=0)) * np.where(own > 0, sd / np.where(own > 0, own, 1.0), 1.0)
     return x[rng.permutation(m)]
 
 
