@@ -15,6 +15,7 @@ from .checks import (
     ENOUGH,
     GRADIENT_COST,
     gradient_statement,
+    moments_statement,
     optimum_statement,
     projection_statement,
     weight_statements,
@@ -24,9 +25,20 @@ from .importance import CHUNK, MOST_DRAWS, Weighted, allowance, bounds, place, r
 from .proposal import Proposal, generator
 from .stopwatch import Stopwatch
 
-LEAST_DRAWS = CHUNK
-CERTIFICATE = LEAST_DRAWS + GRADIENT_COST
-"""The fewest gradients that a certificate takes."""
+
+def least_draws(d: int) -> int:
+    """The fewest weighted draws that bounds rest on: 2,000, and 100 for every coordinate."""
+    return CHUNK * math.ceil(max(2_000, 100 * d) / CHUNK)
+
+
+def certificate_cost(d: int) -> int:
+    """The fewest gradients that a certificate takes."""
+    return least_draws(d) + GRADIENT_COST
+
+
+def fit_budget(budget: Budget, spent: int, d: int) -> int:
+    """What a fit may spend: 40 % of the budget, and what a certificate leaves at most."""
+    return min(int(0.4 * budget.gradients), budget.gradients - spent - certificate_cost(d))
 
 
 def affordable(budget: Budget, spent: int) -> int:
@@ -60,12 +72,12 @@ def weighted_answer(
     n = affordable(budget, spent)
     enough = Statement.of(
         "budget",
-        spent + CERTIFICATE,
+        spent + certificate_cost(frame.dimension),
         budget.gradients,
         assumption="",
         why="gradients: those spent on the fit, and the least that a certificate takes",
     )
-    if n < LEAST_DRAWS:
+    if n < least_draws(frame.dimension):
         if draws is None:
             proposal = Proposal.of(law, frame.root)
             draws = _unweighted(frame, proposal, generator(key, 1))
@@ -90,6 +102,8 @@ def weighted_answer(
                 found.append(optimum_statement(weighted, budget.tolerance, optimum == "diagonal"))
             found.append(projection_statement(weighted))
         found.extend(weight_statements(weighted))
+        shapes = weighted.shapes()
+        found.append(moments_statement(shapes))
         reliable = all(s.held for s in found if s.name in ("Pareto k", ENOUGH))
         own = draws is not None
         if draws is None:
@@ -102,7 +116,7 @@ def weighted_answer(
         mean = sd = math.nan
         if reliable:
             flat = draws.reshape(-1, draws.shape[-1]).astype(float)
-            mean, sd = bounds(weighted, flat.mean(axis=0), flat.std(axis=0))
+            mean, sd = bounds(weighted, shapes, flat.mean(axis=0), flat.std(axis=0))
     seconds = dict(seconds)
     seconds["compile"] = seconds.get("compile", 0.0) + watch.compile
     seconds["weights"] = watch.run
@@ -133,5 +147,5 @@ def _evidence(weighted: Weighted, reliable: bool) -> tuple[float, float]:
 
 def _unweighted(frame: Frame, proposal: Proposal, rng: np.random.Generator) -> np.ndarray:
     """Draws of the law as it is."""
-    y, component = proposal.draw(rng, 5 * LEAST_DRAWS)
+    y, component = proposal.draw(rng, 5 * CHUNK)
     return place(frame, y[component >= 0])[None]

@@ -79,10 +79,18 @@ class Weighted:
         w = self.weights[self.weights > 0]
         return float(np.sum(w * np.log(w * self.count)))
 
+    @property
+    def x(self) -> np.ndarray:
+        """The draws in the target's coordinates, (n, d)."""
+        return place(self.frame, self.y)
+
+    def shapes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pareto's k of the terms of each coordinate's mean and sd, (d,) each."""
+        return moment_shapes(self.x, self.weights)
+
     def estimates(self) -> tuple[np.ndarray, ...]:
         """mean, sd, and their standard errors, of each coordinate of x, all (d,)."""
-        x = np.asarray(place(self.frame, self.y), float)
-        return weighted_moments(x, self.weights)
+        return weighted_moments(self.x, self.weights)
 
 
 def weigh(frame: Frame, law: Any, key: jax.Array, n: int) -> Weighted:
@@ -148,30 +156,49 @@ def weighted_moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, ...]:
     return mean, sd, mean_error, sd_error
 
 
-def allowance(k: float) -> float:
-    """By how much standard errors of weights with tail shape k are taken too small.
+def moment_shapes(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pareto's k of the terms w |x_j - mean_j| and w (x_j - mean_j)^2 of mean and sd, (d,) each."""
+    with np.errstate(divide="ignore"):
+        weights, gaps = np.log(w)[:, None], np.log(np.abs(x - w @ x))
+    shape = lambda terms: np.array([smoothed(column)[1] for column in terms.T])  # noqa: E731
+    return shape(weights + gaps), shape(weights + 2.0 * gaps)
 
-    The empirical variance misses what the tail beyond the largest draw holds: with n draws of a
-    tail k the mass of w^2 beyond it is of order 1 / (1 - k), which is counted in full.
+
+def allowance(k: Any) -> Any:
+    """By how much standard errors from terms with tail shape k are taken larger, 1/(1 - k).
+
+    The sample's variance misses the tail beyond its largest term; the mean excess beyond a level u
+    of a tail of shape k is u / (1 - k) (and infinite from k = 1). Measured on laws of Student,
+    Laplace, Gumbel, logistic, skew-normal and log-gamma kind, in 2 to 20 dimensions, with 4,000 and
+    16,000 draws and k <= 0.7: 1 % of the bounds at 95 % are missed, of each law 4 % at most, save
+    Student's with 3 degrees of freedom, whose sd has no standard error (10 %); without it 6 %.
     """
-    return 1.0 / math.sqrt(1.0 - min(max(k, 0.0), MOST_K))
+    return 1.0 / (1.0 - np.clip(k, 0.0, MOST_K))
 
 
 def bounds(
-    weighted: Weighted, mean: np.ndarray, sd: np.ndarray, confidence: float = CONFIDENCE
+    weighted: Weighted,
+    shapes: tuple[np.ndarray, np.ndarray],
+    mean: np.ndarray,
+    sd: np.ndarray,
+    confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
     """Bounds on the two errors of an answer with these means and sds (d,), by Bonferroni.
 
-    Each is the gap to the weighted estimate, plus what that estimate can itself be wrong by.
+    Each is the gap to the weighted estimate, plus what that estimate can itself be wrong by;
+    `shapes`: those of `moment_shapes`.
     """
     true_mean, true_sd, mean_error, sd_error = weighted.estimates()
     d = len(mean)
     quantile = float(stats.norm.ppf(1.0 - (1.0 - confidence) / (4.0 * d)))
-    wide = quantile * allowance(weighted.k)
+    mean_error, sd_error = (
+        quantile * allowance(k) * error
+        for k, error in zip(shapes, (mean_error, sd_error), strict=True)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        lowest = true_sd - wide * sd_error  # the least that the sd can be
-        worst_mean = (np.abs(mean - true_mean) + wide * mean_error) / lowest
-        worst_sd = (np.abs(sd - true_sd) + wide * sd_error) / lowest
+        lowest = true_sd - sd_error  # the least that the sd can be
+        worst_mean = (np.abs(mean - true_mean) + mean_error) / lowest
+        worst_sd = (np.abs(sd - true_sd) + sd_error) / lowest
     worst = lambda v: float(np.max(np.where(lowest > 0, v, np.inf)))  # noqa: E731
     return worst(worst_mean), worst(worst_sd)
 
@@ -179,7 +206,8 @@ def bounds(
 def resample(weighted: Weighted, key: jax.Array) -> np.ndarray:
     """As many equally weighted draws of x as the weights are worth, (m, d), in random order.
 
-    Systematic: a draw of weight w comes m w times, to within one.
+    Systematic: a draw of weight w comes m w times, to within one. Then every coordinate is moved
+    and stretched, by less than the standard errors, to the weighted mean and sd.
     """
     rng = generator(key, 1)
     order = rng.permutation(weighted.count)
@@ -187,7 +215,10 @@ def resample(weighted: Weighted, key: jax.Array) -> np.ndarray:
     edges = np.cumsum(weighted.weights[order])
     chosen = np.searchsorted(edges / edges[-1], (np.arange(m) + rng.uniform()) / m)
     picked = order[np.minimum(chosen, weighted.count - 1)]
-    x = np.asarray(place(weighted.frame, weighted.y[picked]), float)
+    x = place(weighted.frame, weighted.y[picked])
+    mean, sd, *_ = weighted.estimates()
+    own = x.std(axis=0)
+    x = mean + (x - x.mean(axis=0)) * np.where(own > 0, sd / np.where(own > 0, own, 1.0), 1.0)
     return x[rng.permutation(m)]
 
 

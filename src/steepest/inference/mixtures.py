@@ -20,12 +20,12 @@ from ..geometries import FisherRao, Wasserstein
 from ..states import Gaussian, GaussianMixture, QuasiMonteCarlo
 from .answer import Answer, Budget
 from .descent import descend
-from .fitted import CERTIFICATE, weighted_answer
+from .fitted import fit_budget, weighted_answer
 from .modes import Part, search
 from .newton import find_mode
 from .stopwatch import Stopwatch
 from .target import Target
-from .variational import FIT_SHARE, STRUCTURED_NODES, descent_statement
+from .variational import STRUCTURED_NODES, descent_statement
 
 COMPONENTS = 6
 SEARCH_SHARE = 0.2
@@ -40,7 +40,7 @@ def mixture(target: Target, budget: Budget, key: jax.Array) -> Answer:
         spent += found.gradients
         law = _split(found.weighty, frame.centre.dtype)
     with Stopwatch() as watch:
-        room = min(int(FIT_SHARE * budget.gradients), budget.gradients - spent - CERTIFICATE)
+        room = fit_budget(budget, spent, frame.dimension)
         structured = frame.expect_gaussian is not None
         count = max(64, 2 ** math.ceil(math.log2(4 * frame.dimension)))
         nodes = law.count * (STRUCTURED_NODES if structured else count)

@@ -53,7 +53,9 @@ class Proposal:
         if isinstance(law, GaussianMixture):
             lowers = [np.asarray(law.component(i).lower, float) for i in range(law.count)]
             weights = np.asarray(law.weights, float)
-            return cls(weights / weights.sum(), np.asarray(law.means, float), np.stack(lowers), axes)
+            return cls(
+                weights / weights.sum(), np.asarray(law.means, float), np.stack(lowers), axes
+            )
         return cls(
             np.ones(1), np.asarray(law.mean, float)[None], np.asarray(law.lower, float)[None], axes
         )

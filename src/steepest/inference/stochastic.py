@@ -23,12 +23,12 @@ from ..noise import Minibatch
 from ..schemes import Euler
 from ..states import Cubature, Gaussian
 from .answer import Answer, Budget
-from .fitted import CERTIFICATE, weighted_answer
+from .fitted import fit_budget, weighted_answer
 from .modes import SHARE, search
 from .newton import find_mode
 from .stopwatch import Stopwatch
 from .target import Target
-from .variational import FIT_SHARE, start
+from .variational import start
 
 STEP, SAVES = 0.2, 32
 LEAST_STEPS = 32
@@ -44,7 +44,7 @@ def stochastic_natural_gradient(target: Target, budget: Budget, key: jax.Array) 
     d = frame.dimension
     structured = frame.expect_gaussian is not None
     nodes = 20 if structured else 2 * d  # what a line of the ledger costs
-    room = min(int(FIT_SHARE * budget.gradients), budget.gradients - spent - CERTIFICATE)
+    room = fit_budget(budget, spent, frame.dimension)
     room -= (SAVES + 1) * nodes
     count = 2 * math.ceil(d / 2)
     steps = room // count // SAVES * SAVES

@@ -14,7 +14,7 @@ from ..schemes import Euler
 from ..states import Gaussian, Particles
 from .answer import Answer, Budget
 from .certificate import Statement
-from .fitted import CERTIFICATE, weighted_answer
+from .fitted import fit_budget, weighted_answer
 from .frame import Frame
 from .importance import place
 from .modes import SHARE, search
@@ -22,7 +22,6 @@ from .newton import find_mode
 from .proposal import generator
 from .stopwatch import Stopwatch
 from .target import Target
-from .variational import FIT_SHARE
 
 COUNT, STEPS, SAVES, STEP = 100, 256, 8, 0.5
 
@@ -38,7 +37,7 @@ def svgd(target: Target, budget: Budget, key: jax.Array) -> Answer:
         others = search(mode.frame, int(SHARE * budget.gradients), key)
     frame, spent = mode.frame, mode.gradients + others.gradients
     d, dtype = frame.dimension, frame.centre.dtype
-    room = min(int(FIT_SHARE * budget.gradients), budget.gradients - spent - CERTIFICATE)
+    room = fit_budget(budget, spent, frame.dimension)
     count = max(COUNT, 2 * d)
     steps = min(max(room - (SAVES + 2) * count, 0) // count, STEPS) // SAVES * SAVES
     x = jnp.asarray(generator(key, 2).standard_normal((count, d)), dtype)

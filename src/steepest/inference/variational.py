@@ -31,7 +31,7 @@ from .answer import Answer, Budget
 from .certificate import Statement
 from .checks import decrement
 from .descent import Descent, descend
-from .fitted import CERTIFICATE, weighted_answer
+from .fitted import fit_budget, weighted_answer
 from .frame import Frame
 from .importance import CHUNK, weigh
 from .modes import SHARE, search
@@ -40,7 +40,7 @@ from .stopwatch import Stopwatch
 from .target import Target
 
 STRUCTURED_NODES = 20
-FIT_SHARE, TYPICAL_STEPS, FINE_STEPS, MOST_NODES = 0.4, 12, 4, 2048
+TYPICAL_STEPS, FINE_STEPS, MOST_NODES = 12, 4, 2048
 RANK = 5
 
 
@@ -155,7 +155,7 @@ def fit(
     tolerance could be gained, by one of many.
     """
     flow = Flow(FreeEnergy(frame), geometry)
-    room = min(int(FIT_SHARE * budget.gradients), budget.gradients - spent - CERTIFICATE)
+    room = fit_budget(budget, spent, frame.dimension)
     if frame.expect_gaussian is not None:
         n = STRUCTURED_NODES
         return descend(flow, law, cost=n, trial=n, budget=room, remaining=0.1 * budget.tolerance)
