@@ -53,7 +53,8 @@ class Evidence:
     """log Z, where Z = integral of exp(-E).
 
     `lower`, `upper`: bounds, at `confidence` together; `estimate` and `standard_error`: Bennett's;
-    `thermodynamic` and its standard error: thermodynamic integration; `kl`: a bound on KL(a draw
+    `thermodynamic` and its standard error: thermodynamic integration, where the error is that of
+    sampling alone, not of the rule between levels; `kl`: a bound on KL(a draw
     of the way up || target), in nats, at `confidence`. `shares`: the levels. `assumptions`: what
     all that takes for granted. `gradients`, `seconds`: what was spent.
     """
