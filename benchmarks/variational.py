@@ -5,11 +5,12 @@ The posterior of logistic regression on the breast-cancer data (d = 31, prior sc
     python -m benchmarks.variational
 
 Peers: NumPyro's SVI (AutoMultivariateNormal, Adam, 16 particles, a rate that decays from 0.03 to a
-thousandth of it by a cosine: fixed rates stall) and BlackJAX's full-rank VI (10 draws, the same schedule); both are
-looked at every 200 steps, and Pathfinder at its end. The gap is that of the exact free energy. The
-seconds are those of a second run, compiled; one process, one after the other, so a ratio is good to
-about a factor of two. Gradients: one is the gradient of the log posterior over all rows; one of
-steepest's quadratures costs 20. The search for the mode is included.
+thousandth of it by a cosine: fixed rates stall) and BlackJAX's full-rank VI (10 draws, the same
+schedule); both are looked at every 200 steps, and Pathfinder at its end. The gap is that of the
+exact free energy. The seconds are those of a second run, compiled; one process, one after the
+other, so a ratio is good to about a factor of two. Gradients: one is the gradient of the log
+posterior over all rows; one of steepest's quadratures costs 20. The search for the mode is
+included.
 """
 
 from __future__ import annotations
