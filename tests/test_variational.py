@@ -251,7 +251,7 @@ def gaussian_target():
 @pytest.mark.parametrize("name", GAUSSIAN_METHODS)
 def test_methods_on_a_gaussian(name, gaussian_target):
     target = gaussian_target
-    answer = fit(target, name, 6_000, start=jnp.zeros(3))
+    answer = fit(target, name, 8_000, start=jnp.zeros(3))
     truth = target.law()
     law = st.Gaussian(answer.law.mean, answer.law.lower)
     assert float(law.kl(truth)) < 1e-6
@@ -260,18 +260,18 @@ def test_methods_on_a_gaussian(name, gaussian_target):
     mean_error, sd_error = errors(answer, np.asarray(target.mean), sd)
     assert mean_error <= answer.certificate.mean <= 0.1
     assert sd_error <= answer.certificate.sd <= 0.1
-    assert answer.gradients <= 6_000
+    assert answer.gradients <= 8_000
     low, high = answer.log_evidence
     assert low <= target.log_z <= high
     assert high - low < 0.05
     assert answer.free_energy[0] == pytest.approx(-target.log_z, abs=1e-5)
-    again = fit(target, name, 6_000, start=jnp.zeros(3))
+    again = fit(target, name, 8_000, start=jnp.zeros(3))
     np.testing.assert_array_equal(again.draws, answer.draws)
 
 
 def test_mean_field_is_told_from_the_truth(gaussian_target):
     """The best uncorrelated Gaussian has sds 1/sqrt(P_jj): its weights find that out."""
-    answer = fit(gaussian_target, "natural-gradient-diagonal", 6_000, start=jnp.zeros(3))
+    answer = fit(gaussian_target, "natural-gradient-diagonal", 8_000, start=jnp.zeros(3))
     best = 1.0 / np.sqrt(np.diagonal(gaussian_target.precision))
     np.testing.assert_allclose(answer.law.scale, best, rtol=1e-3)
     sd = np.sqrt(np.diagonal(gaussian_target.law().covariance))
@@ -364,7 +364,7 @@ class Modes(eqx.Module):
 def test_a_mixture_meets_both_modes():
     """One Gaussian is refused; the mixture's means and sds are right, and so is log Z."""
     target, first = Modes(jnp.asarray([3.0, 3.0])), jnp.asarray([0.5, 0.2])
-    single = fit(target, "natural-gradient", 6_000, start=first)
+    single = fit(target, "natural-gradient", 8_000, start=first)
     assert not single.certificate.certified
     answer = fit(target, "mixture", 12_000, start=first)
     assert answer.certificate.certified, str(answer.certificate)
@@ -401,7 +401,7 @@ def _twisted_jvp(primals, tangents):
 
 def test_a_wrong_gradient_is_flagged():
     """A gradient that is ten per cent too small leaves the weights fine: lines find it."""
-    answer = fit(lambda x: _twisted(x - 1.0), "natural-gradient", 6_000, start=jnp.zeros(3))
+    answer = fit(lambda x: _twisted(x - 1.0), "natural-gradient", 8_000, start=jnp.zeros(3))
     certificate = answer.certificate
     assert certificate["gradient against values"].held is False
     assert certificate["gradient against values"].value == pytest.approx(0.1, abs=0.02)
@@ -422,7 +422,7 @@ def test_half_of_the_data_is_flagged():
     half = eqx.tree_at(
         lambda e: (e.design, e.response), whole, (whole.design[:40], whole.response[:40])
     )
-    budget = Budget(6_000)
+    budget = Budget(8_000)
     verdicts = {}
     for name, energy in (("whole", whole), ("half", half)):
         mode = find_mode(Target.of(energy, jnp.zeros(3)), 1_000, 1e-3)
@@ -448,10 +448,10 @@ def test_a_small_budget_says_so(name):
 def test_unstructured_energies_find_the_same_law():
     """The same posterior with its structure hidden: quadrature in three dimensions."""
     energy = logistic(80)
-    known = fit(energy, "natural-gradient", 6_000, start=jnp.zeros(3))
-    blind = fit(lambda x: energy(x), "natural-gradient", 6_000, start=jnp.zeros(3))
+    known = fit(energy, "natural-gradient", 8_000, start=jnp.zeros(3))
+    blind = fit(lambda x: energy(x), "natural-gradient", 8_000, start=jnp.zeros(3))
     assert float(blind.law.symmetric_kl(known.law)) < 0.01
-    assert known.gradients <= 6_000
+    assert known.gradients <= blind.gradients <= 8_000
 
 
 # --- the parts -------------------------------------------------------------------------------

@@ -140,11 +140,11 @@ def projection_statement(weighted: Weighted) -> Statement:
     )
 
 
-def moments_statement(shapes: tuple[np.ndarray, np.ndarray]) -> Statement:
+def moments_statement(shapes: np.ndarray) -> Statement:
     """Whether the terms of means and sds have tails that their standard errors can speak for."""
     return Statement.of(
         MOMENTS,
-        max(float(np.max(shapes[1])), -1.0),
+        max(float(np.max(shapes)), -1.0),
         MOST_K,
         assumption="the tail seen is the tail there is",
         why="shape of the tail of weight times squared distance, the worst coordinate",

@@ -27,8 +27,8 @@ from .stopwatch import Stopwatch
 
 
 def least_draws(d: int) -> int:
-    """The fewest weighted draws that bounds rest on: 2,000, and 100 for every coordinate."""
-    return CHUNK * math.ceil(max(2_000, 100 * d) / CHUNK)
+    """The fewest weighted draws that bounds rest on: 4,000, and 100 for every coordinate."""
+    return CHUNK * math.ceil(max(4_000, 100 * d) / CHUNK)
 
 
 def certificate_cost(d: int) -> int:

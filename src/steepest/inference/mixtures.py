@@ -81,5 +81,5 @@ def _split(parts: tuple[Part, ...], dtype: Any) -> GaussianMixture:
         logs.append(np.full(each, part.log_mass - top - math.log(each)))
         means.append(np.asarray(one.means))
         scales.append(np.tril(np.asarray(one.scales)))
-    joined = (np.concatenate(column) for column in (logs, means, scales))
-    return GaussianMixture(*(jnp.asarray(column, dtype) for column in joined))
+    w, m, s = (jnp.asarray(np.concatenate(c), dtype) for c in (logs, means, scales))
+    return GaussianMixture(w, m, s)

@@ -97,7 +97,7 @@ class Proposal:
             z = np.linalg.solve(lower, (y - mean).T)
             size = np.sum(np.log(np.diagonal(lower))) + 0.5 * d * np.log(2 * np.pi)
             logs.append(np.log(max(w, 1e-300)) - 0.5 * np.sum(z**2, axis=0) - size)
-        return logsumexp(logs, axis=0)
+        return np.asarray(logsumexp(logs, axis=0))
 
     def log_density(self, y: np.ndarray, n: int) -> np.ndarray:
         """log density of what `draw(rng, n)` draws from."""

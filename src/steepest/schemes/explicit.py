@@ -55,6 +55,7 @@ def _euclidean(geometry: Wasserstein) -> bool:
 def _natural(state: Gaussian, covector: Gaussian, heat: Any, t: Any, longest: Any) -> Any:
     """In the eigenvectors of W = 2 L^T (dF/dS) L, where P+ = L^{-T} (1 + t W) L^{-1}."""
     diagonal = isinstance(state.factor, Diagonal)
+    turn = state.mean  # of no use to a diagonal law
     if diagonal:
         w, slope = state.scale * covector.scale, state.scale * covector.mean
     else:
