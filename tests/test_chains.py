@@ -106,8 +106,8 @@ def test_microcanonical_is_right_on_a_posterior_that_is_not_gaussian():
 
 
 def test_the_funnel_is_flagged_and_its_remedy_certified():
-    funnel = fit(centred, "hmc", 60_000, start=jnp.zeros(10), key=KEY)
-    remedy = fit(non_centred, "hmc", 150_000, start=jnp.zeros(10), key=KEY)
+    funnel = fit(centred, "hmc", 40_000, start=jnp.zeros(10), key=KEY)
+    remedy = fit(non_centred, "hmc", 100_000, start=jnp.zeros(10), key=KEY)
     failed = {s.name for s in funnel.certificate.statements if s.held is False}
     assert not funnel.certificate.certified
     assert failed & {"energy", "sticking", "divergent"}, str(funnel.certificate)

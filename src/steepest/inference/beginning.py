@@ -122,9 +122,10 @@ def _other_modes(energy: Frame, key: jax.Array, account: Account) -> np.ndarray:
     found = [np.zeros(d)]
     for begin in far:
         most = min(60, int(0.005 * account.limit))
-        z, _, _, value = _minimise(energy, begin, most, account)
+        z, slope, settled, value = _minimise(energy, begin, most, account)
         near = min(float(np.linalg.norm(z - other)) for other in found)
-        if value - float(base) < 10.0 + 0.5 * d and near > 4.0:
+        still = settled and np.linalg.norm(slope) < 0.5
+        if still and value - float(base) < 10.0 + 0.5 * d and near > 4.0:
             found.append(z)
     return np.asarray(found[1:]).reshape(-1, d)
 

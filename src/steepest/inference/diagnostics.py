@@ -204,8 +204,9 @@ def energy_exchange(values: np.ndarray, d: int) -> Statement:
         "energy",
         ENERGY_SHARE / fraction if fraction else math.nan,
         1.0,
-        assumption="momenta are drawn afresh",
-        why=f"a momentum moves {fraction:.2g} of the energy's spread; {ENERGY_SHARE:g} is asked",
+        assumption="none",
+        why=f"{fraction:.2g} of the energy's spread is in reach of one fresh momentum (1 for a "
+        f"Gaussian); {ENERGY_SHARE:g} is asked",
     )
 
 

@@ -23,6 +23,8 @@ from .dynamics import Ensemble
 
 BAND = 1.3
 """How far beyond the null band of a sample covariance an eigenvalue must lie to count."""
+DIVERGENT = 0.004
+"""The share of divergent proposals at which steps become shorter; chains that never move apart."""
 SHARE = 0.5
 """Of the budget, the most for warm-up."""
 
@@ -76,7 +78,8 @@ def next_step(step: float, acceptance: float, target: float, exponent: float) ->
 def slowest(z: np.ndarray) -> float:
     """The largest correlation between successive saves of z (chain, save, d) over coordinates.
 
-    Far outliers, chains still on their way in, count as if they were at the edge.
+    Far outliers, chains still on their way in, count as if they were at the edge. What the largest
+    of d correlations shows by sampling alone is taken off.
     """
     centre = np.median(z, axis=(0, 1))
     width = 1.5 * np.median(np.abs(z - centre), axis=(0, 1))
@@ -86,7 +89,8 @@ def slowest(z: np.ndarray) -> float:
     scaled = np.clip((z - centre)[..., moving] / width[moving], -3.0, 3.0)
     centred = scaled - scaled.mean(axis=(0, 1))
     together = np.mean(centred[:, 1:] * centred[:, :-1], axis=(0, 1))
-    return float(np.max(together / np.mean(centred**2, axis=(0, 1))))
+    noise = math.sqrt(2.0 * math.log(2.0 * len(together)) / max(z[:, 1:, 0].size, 1))
+    return float(np.max(together / np.mean(centred**2, axis=(0, 1)))) - noise
 
 
 def next_length(length: float, correlation: float, acceptance: float) -> float:
@@ -160,7 +164,7 @@ def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
         good = abs(tuned.acceptance - target) < 0.12
         z = ensemble.saved(run)
         stuck = _restart(ensemble, z, tuned)
-        if not settling and diverged > np.mean(stuck):
+        if not settling and diverged > np.mean(stuck) + DIVERGENT:
             # Somewhere the law is narrower than on average: shorter steps everywhere.
             target = min(0.5 * (1.0 + target), 0.95)
         tuned.step = next_step(tuned.step, tuned.acceptance, target, move.exponent)
