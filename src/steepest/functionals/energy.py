@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
@@ -76,7 +77,7 @@ class Hamiltonian(AbstractFunctional):
 
     def __check_init__(self):
         for leaf in jax.tree.leaves(self.mass):
-            if not isinstance(leaf, Tracer) and not bool(jnp.all(jnp.asarray(leaf) > 0)):
+            if not isinstance(leaf, Tracer) and not (np.asarray(leaf) > 0).all():
                 raise ArgumentError("mass", leaf, "every mass must be positive")
 
     def __call__(self, state: Phase) -> Float[Array, ""]:
