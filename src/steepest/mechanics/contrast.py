@@ -60,7 +60,8 @@ def contrast(energy: Callable[[Any], Any], start: Any, time: float) -> Contrast:
     one = solve(mechanics, still, scheme=scheme, time=time, steps=SAVES)
     two = solve(descent, start, scheme=scheme, time=time, steps=SAVES)
     maps = FlowMap(mechanics, rtol=1e-11, atol=1e-11), FlowMap(descent, rtol=1e-11, atol=1e-11)
-    tangents = maps[0].tangent(still, time), maps[1].tangent(start, time)
+    moved = maps[0].with_tangent(still, time), maps[1].with_tangent(start, time)
+    tangents = moved[0][1], moved[1][1]
     volume = tuple(float(jnp.abs(jnp.linalg.det(m))) for m in tangents)
     n = tree.size(start)
     form = jnp.eye(2 * n)
@@ -73,8 +74,9 @@ def contrast(energy: Callable[[Any], Any], start: Any, time: float) -> Contrast:
         _residual(lagrangian, two, two.states),
     )
     end = one.final
-    back = maps[0](Phase(end.position, tree.scale(-1.0, end.momentum)), time).position
-    again = maps[1](two.final, time)
+    turned = Phase(end.position, tree.scale(-1.0, end.momentum))
+    back = maps[0].with_tangent(turned, time)[0].position
+    again = maps[1].with_tangent(two.final, time)[0]
     away = tuple(
         float(jnp.linalg.norm(ravel_pytree(tree.sub(x, start))[0])) for x in (back, again)
     )
