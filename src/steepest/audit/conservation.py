@@ -11,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .. import tree
+from ..errors import ArgumentError
 from ..random import Randomness
 from ..states import Phase
 from ..states.points import each, is_ensemble, points
@@ -100,6 +101,8 @@ def symplectic_defect(flow: Any, scheme: Any, state: Any, time: Any = 0.0, facto
     `factor`: 1 of a conservative flow; exp(-gamma step / mass) with friction, where the step is
     conformally symplectic. Noise that is added moves every point alike and has no part in M.
     """
+    if not isinstance(state, Phase):
+        raise ArgumentError("state", type(state).__name__, "a Phase: the form pairs q with p")
     flow = flow.bind(state)
     source = Randomness.from_key(jax.random.key(0)).at(jnp.uint32(0))
     flat, unravel = ravel_pytree(state)

@@ -77,7 +77,7 @@ class Hamiltonian(AbstractFunctional):
 
     def __check_init__(self):
         for leaf in jax.tree.leaves(self.mass):
-            if not isinstance(leaf, Tracer) and not np.all(np.asarray(leaf) > 0):
+            if not isinstance(leaf, Tracer) and not (np.asarray(leaf) > 0).all():
                 raise ArgumentError("mass", leaf, "every mass must be positive")
 
     def __call__(self, state: Phase) -> Float[Array, ""]:

@@ -18,3 +18,5 @@ from .transition import EnergyPath as EnergyPath
 from .transition import minimum_energy_path as minimum_energy_path
 from .transition import onsager_machlup as onsager_machlup
 from .transition import transition_path as transition_path
+from .contrast import Contrast as Contrast
+from .contrast import contrast as contrast

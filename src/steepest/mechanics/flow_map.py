@@ -72,13 +72,12 @@ class FlowMap(eqx.Module):
         Raises what diffrax raises where the motion does not last so long.
         """
         x = tree.as_float(x, "x")
-        moved = self._solve(x, time, start, diffrax.SaveAt(t1=True))
-        return jax.tree.map(lambda y: y[-1], moved)
+        return _end(self, x, *_times(x, time, start))
 
     def path(self, x: Any, times: Float[Array, " n"]) -> Any:
         """The states at increasing `times`, from x at the first of them: leading axis n."""
-        x, times = tree.as_float(x, "x"), jnp.asarray(times)
-        return self._solve(x, times[-1], times[0], diffrax.SaveAt(ts=times))
+        x = tree.as_float(x, "x")
+        return _along(self, x, jnp.asarray(times, tree.dtype(x)))
 
     def group_defect(self, x: Any, first: Any, second: Any, start: Any = 0.0) -> Float[Array, ""]:
         """max |phi_second(phi_first(x)) - phi_{first + second}(x)|: zero for a flow (eq. 3)."""
@@ -89,9 +88,14 @@ class FlowMap(eqx.Module):
 
     def tangent(self, x: Any, time: Any, start: Any = 0.0) -> Float[Array, "d d"]:
         """D phi(x), over the raveled state: it moves with the vector field's derivative."""
-        flat, unravel = ravel_pytree(tree.as_float(x, "x"))
-        frame = jnp.eye(flat.size, dtype=flat.dtype)
-        return self._with_frame(flat, frame, unravel, time, start)[1]
+        return self.with_tangent(x, time, start)[1]
+
+    def with_tangent(
+        self, x: Any, time: Any, start: Any = 0.0
+    ) -> tuple[Any, Float[Array, "d d"]]:
+        """(phi(x), D phi(x))."""
+        x = tree.as_float(x, "x")
+        return _end_with_tangent(self, x, *_times(x, time, start))
 
     def lyapunov_exponents(
         self, x: Any, time: float, intervals: int = 100, transient: float = 0.0
@@ -104,21 +108,7 @@ class FlowMap(eqx.Module):
         if not (isinstance(intervals, int) and intervals >= 1):
             raise ArgumentError("intervals", intervals, "an integer >= 1")
         x = tree.as_float(x, "x")
-        if transient:
-            x = self(x, transient)
-        flat, unravel = ravel_pytree(x)
-        length = time / intervals
-
-        def one(carry: Any, k: Any) -> Any:
-            at, frame, logs = carry
-            begin = transient + k * length
-            at, frame = self._with_frame(at, frame, unravel, begin + length, begin)
-            frame, upper = jnp.linalg.qr(frame)
-            return (at, frame, logs + jnp.log(jnp.abs(jnp.diagonal(upper)))), None
-
-        start = (flat, jnp.eye(flat.size, dtype=flat.dtype), jnp.zeros_like(flat))
-        (_, _, logs), _ = jax.lax.scan(one, start, jnp.arange(intervals, dtype=flat.dtype))
-        return jnp.sort(logs / time)[::-1]
+        return _exponents(self, x, *_times(x, time, transient), intervals)
 
     def _with_frame(self, flat: Any, frame: Any, unravel: Any, time: Any, start: Any) -> Any:
         """(x, columns of a frame) moved together."""
@@ -134,9 +124,6 @@ class FlowMap(eqx.Module):
         moved = self._integrate(field, (flat, frame), time, start, diffrax.SaveAt(t1=True))
         return jax.tree.map(lambda y: y[-1], moved)
 
-    def _solve(self, x: Any, time: Any, start: Any, saveat: Any) -> Any:
-        return self._integrate(lambda t, y, args: self.velocity(y, t), x, time, start, saveat)
-
     def _integrate(self, field: Any, y: Any, time: Any, start: Any, saveat: Any) -> Any:
         dtype = tree.dtype(y)
         return diffrax.diffeqsolve(
@@ -150,3 +137,48 @@ class FlowMap(eqx.Module):
             stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
             max_steps=self.max_steps,
         ).ys
+
+
+def _times(x: Any, *times: Any) -> tuple[Any, ...]:
+    """Times as arrays, so that another time does not compile again."""
+    return tuple(jnp.asarray(t, tree.dtype(x)) for t in times)
+
+
+@eqx.filter_jit
+def _end(flow_map: FlowMap, x: Any, time: Any, start: Any) -> Any:
+    field = lambda t, y, args: flow_map.velocity(y, t)  # noqa: E731
+    moved = flow_map._integrate(field, x, time, start, diffrax.SaveAt(t1=True))
+    return jax.tree.map(lambda y: y[-1], moved)
+
+
+@eqx.filter_jit
+def _along(flow_map: FlowMap, x: Any, times: Any) -> Any:
+    field = lambda t, y, args: flow_map.velocity(y, t)  # noqa: E731
+    return flow_map._integrate(field, x, times[-1], times[0], diffrax.SaveAt(ts=times))
+
+
+@eqx.filter_jit
+def _end_with_tangent(flow_map: FlowMap, x: Any, time: Any, start: Any) -> Any:
+    flat, unravel = ravel_pytree(x)
+    frame = jnp.eye(flat.size, dtype=flat.dtype)
+    end, tangent = flow_map._with_frame(flat, frame, unravel, time, start)
+    return unravel(end), tangent
+
+
+@eqx.filter_jit
+def _exponents(flow_map: FlowMap, x: Any, time: Any, transient: Any, intervals: int) -> Any:
+    flat, unravel = ravel_pytree(x)
+    zero = jnp.zeros((flat.size, 0), flat.dtype)
+    flat, _ = flow_map._with_frame(flat, zero, unravel, transient, 0.0)
+    length = time / intervals
+
+    def one(carry: Any, k: Any) -> Any:
+        at, frame, logs = carry
+        begin = transient + k * length
+        at, frame = flow_map._with_frame(at, frame, unravel, begin + length, begin)
+        frame, upper = jnp.linalg.qr(frame)
+        return (at, frame, logs + jnp.log(jnp.abs(jnp.diagonal(upper)))), None
+
+    start = (flat, jnp.eye(flat.size, dtype=flat.dtype), jnp.zeros_like(flat))
+    (_, _, logs), _ = jax.lax.scan(one, start, jnp.arange(intervals, dtype=flat.dtype))
+    return jnp.sort(logs / time)[::-1]

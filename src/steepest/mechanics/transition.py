@@ -181,16 +181,17 @@ def transition_path(
     """The most probable path of a thermal flow from `start` to `end` in the given `time`.
 
     `stationary_path` of the Onsager-Machlup Lagrangian; its `action` is S, and exp(-S/T) the weight
-    of the path. `entropic`: see `onsager_machlup`. `guess`: as there; None: the minimum energy path
-    of the energy, run through at the speed that suits the time. A Morse index of 0 says that it is
+    of the path. `entropic`: see `onsager_machlup`. `guess`: as there, or an `EnergyPath` (None: that
+    of the energy), which is run through at the speed that suits the time. A Morse index of 0 says that it is
     a local minimum of S. Raises NotConverged also where `time` is so long that the path only waits
     at minima and saddles: the share of each is then not determined, while S is that of a shorter
     time.
     """
     lagrangian = onsager_machlup(flow, entropic)
     if guess is None:
-        curve = minimum_energy_path(flow.functional, start, end, 61, tolerance=0.05).path
-        guess = _timed(flow, curve, time, nodes)
+        guess = minimum_energy_path(flow.functional, start, end, 61, tolerance=0.05)
+    if isinstance(guess, EnergyPath):
+        guess = _timed(flow, guess.path, time, nodes)
     return stationary_path(lagrangian, start, end, 0.0, time, nodes, order, guess)
 
 

@@ -1,0 +1,268 @@
+"""Boundary-value problems, Morse indices, transition paths, flow maps (eq. 1-3, 12-22)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.special import ellipk
+
+import steepest as st
+from steepest.mechanics import (
+    FlowMap,
+    Lagrangian,
+    action,
+    contrast,
+    first_variation,
+    minimum_energy_path,
+    onsager_machlup,
+    stationary_path,
+    transition_path,
+)
+
+OSCILLATOR = Lagrangian(lambda q, v: 0.5 * v**2 - 0.5 * q**2)
+PENDULUM = Lagrangian(lambda q, v: 0.5 * v**2 + jnp.cos(q))
+
+
+def oscillation(t, q0, q1, end):
+    return q0 * np.cos(t) + (q1 - q0 * np.cos(end)) / np.sin(end) * np.sin(t)
+
+
+@pytest.mark.parametrize("order", [2, 4, 6])
+def test_the_oscillator_joins_its_ends_at_the_order_asked_for(order):
+    errors = []
+    for nodes in (9, 17):
+        found = stationary_path(OSCILLATOR, 0.3, 0.9, 0.0, 2.0, nodes, order)
+        gap = found.path - oscillation(np.asarray(found.times), 0.3, 0.9, 2.0)
+        errors.append(np.abs(gap).max())
+        assert found.residual < 1e-12 and found.morse_index == 0
+    assert abs(np.log2(errors[0] / errors[1]) - order) < 0.1, errors
+    # p = dL/dv at the ends, from the action alone: -S_0 and S_1 (Hamilton-Jacobi).
+    speed = (0.9 - 0.3 * np.cos(2.0)) / np.sin(2.0)
+    np.testing.assert_allclose(found.momenta[0], speed, rtol=100 * errors[1])
+
+
+@pytest.mark.parametrize(("end", "index"), [(2.0, 0), (4.0, 1), (7.5, 2), (10.5, 3)])
+def test_morse_index_counts_the_conjugate_points(end, index):
+    """sin t vanishes at multiples of pi; the midpoint rule's clock is late by step^2/24."""
+    found = stationary_path(OSCILLATOR, 0.0, 1.0, 0.0, end, 401)
+    assert found.morse_index == index
+    step = end / 400
+    expected = np.pi * np.arange(1, index + 1)
+    assert (np.abs(found.conjugate_times - expected) <= step + expected * step**2).all()
+    assert found.kind == ("minimum" if index == 0 else f"saddle of index {index}")
+    # The action is that of the exact path, cot(T)/2.
+    np.testing.assert_allclose(found.action, 0.5 / np.tan(end), rtol=2 * step**2 * end**2)
+
+
+def test_two_dimensions_count_twice():
+    """An isotropic oscillator refocuses in both directions at once: index 2 beyond pi."""
+    plane = Lagrangian(lambda q, v: 0.5 * jnp.sum(v**2) - 0.5 * jnp.sum(q**2))
+    found = stationary_path(plane, jnp.zeros(2), jnp.array([1.0, 0.5]), 0.0, 4.0, 101, 4)
+    assert found.morse_index == 2 and len(found.conjugate_times) == 2
+    exact = np.sin(found.times)[:, None] / np.sin(4.0) * np.array([1.0, 0.5])
+    np.testing.assert_allclose(found.path, exact, atol=1e-6)
+
+
+def test_several_paths_from_several_guesses():
+    """A pendulum from rest to rest in 8: it may hang (a saddle), or swing out and back (index 1)."""
+    hang = stationary_path(PENDULUM, 0.0, 0.0, 0.0, 8.0, 201)
+    swing = stationary_path(
+        PENDULUM, 0.0, 0.0, 0.0, 8.0, 201, guess=lambda t: 2.4 * jnp.sin(2 * jnp.pi * t / 8.0)
+    )
+    # Conjugate at multiples of pi: pi and 2 pi lie before 8.
+    assert hang.morse_index == 2 and float(jnp.abs(hang.path).max()) == 0.0
+    # One period is 4 K(m) = 8 with m = sin^2(amplitude / 2); the midpoint rule errs by step^2.
+    m = brentq(lambda m: ellipk(m) - 2.0, 0.0, 0.99)
+    amplitude = 2 * np.arcsin(np.sqrt(m))
+    assert swing.morse_index == 1
+    np.testing.assert_allclose(float(jnp.abs(swing.path).max()), amplitude, atol=0.04**2)
+    assert swing.action < hang.action - 1.0
+    # Both are motions: the energy at the ends and in the middle is the same.
+    v = jnp.gradient(swing.path, swing.times[1] - swing.times[0])
+    energy = 0.5 * v[2:-2] ** 2 - jnp.cos(swing.path[2:-2])
+    assert float(jnp.ptp(energy)) < 0.02
+
+
+def test_the_brachistochrone_is_a_cycloid():
+    """Least time as a geodesic of dx^2/(2 g y), in u = sqrt(y), where the cusp is a smooth point."""
+    gravity, radius, angle = 9.81, 0.5, 2.4
+    optical = Lagrangian(lambda q, v: ((v[0] / q[1]) ** 2 + 4 * v[1] ** 2) / (4 * gravity))
+    end = jnp.array([radius * (angle - np.sin(angle)), np.sqrt(radius * (1 - np.cos(angle)))])
+    found = stationary_path(
+        optical, jnp.zeros(2), end, 0.0, 1.0, 41, 4, guess=lambda t: end * jnp.stack([t**2, t])
+    )
+    s = np.asarray(found.times) * angle
+    x, y = radius * (s - np.sin(s)), radius * (1 - np.cos(s))
+    assert found.morse_index == 0
+    np.testing.assert_allclose(found.path[:, 0], x, atol=1e-6)
+    np.testing.assert_allclose(found.path[:, 1] ** 2, y, atol=1e-6)
+    # S = time^2 / 2 along a geodesic run through in unit parameter.
+    np.testing.assert_allclose(np.sqrt(2 * found.action), angle * np.sqrt(radius / gravity), 1e-6)
+
+
+def test_action_and_first_variation():
+    """Of x = sin t over [0, 2]: S = sin(4)/4, exact by quadrature, to step^2 by straight pieces."""
+    times = jnp.linspace(0.0, 2.0, 201)
+    smooth = action(OSCILLATOR, jnp.sin, times)
+    np.testing.assert_allclose(smooth, np.sin(4.0) / 4, rtol=1e-12)
+    pieces = action(OSCILLATOR, jnp.sin(times), times)
+    assert 1e-6 < abs(float(pieces - smooth)) < 1e-4
+    motion = first_variation(OSCILLATOR, jnp.sin(times), times) / 0.01
+    other = first_variation(OSCILLATOR, jnp.sin(2 * times), times) / 0.01
+    assert float(jnp.abs(motion).max()) < 1e-4
+    # dL/dq - d/dt dL/dv = -q - a = 3 sin 2t there.
+    np.testing.assert_allclose(other[1:-1], 3 * jnp.sin(2 * times[1:-1]), atol=1e-3)
+
+
+MUELLER = [
+    (-200.0, -1.0, 0.0, -10.0, 1.0, 0.0),
+    (-100.0, -1.0, 0.0, -10.0, 0.0, 0.5),
+    (-170.0, -6.5, 11.0, -6.5, -0.5, 1.5),
+    (15.0, 0.7, 0.6, 0.7, -1.0, 1.0),
+]
+
+
+def mueller_brown(p):
+    height, a, b, c, x0, y0 = jnp.asarray(MUELLER).T
+    x, y = p[0] - x0, p[1] - y0
+    return jnp.sum(height * jnp.exp(a * x**2 + b * x * y + c * y**2))
+
+
+def test_the_transition_path_of_mueller_and_brown():
+    """Saddle and energies of the literature; S is what is climbed: 106.03 to it, then 8.52.
+
+    Published (Müller and Brown, 1979): minima -146.700, -80.768, -108.167, saddles -40.665, -72.249.
+    """
+    start, end = jnp.array([-0.55822363, 1.44172584]), jnp.array([0.62349941, 0.02803776])
+    curve = minimum_energy_path(mueller_brown, start, end, 61, tolerance=0.03)
+    np.testing.assert_allclose(curve.saddle, [-0.822, 0.624], atol=1e-3)
+    np.testing.assert_allclose(curve.barrier, 146.700 - 40.665, atol=2e-3)
+    flow = st.Flow(st.Energy(mueller_brown), st.Euclidean(), st.Thermal(10.0))
+    path = transition_path(flow, start, end, 0.1, 1001, guess=curve)
+    assert path.morse_index == 0
+    climbed = (146.700 - 40.665) + (80.768 - 72.249)
+    assert 0 < float(path.action) - climbed < 0.05
+    heights = jax.vmap(mueller_brown)(path.path)
+    np.testing.assert_allclose(heights.max(), -40.665, atol=0.1)
+
+
+def test_the_onsager_machlup_lagrangian_of_an_ornstein_uhlenbeck_process():
+    """dx = -k x dt + sqrt(2 T / m) ...: the exact transition law is Gaussian, and exp(-S/T) of the
+    most probable path has its exponent; the divergence shifts S by -T k time / 2."""
+    k, temperature, time, scale = 1.3, 0.7, 2.0, 1.6
+    energy = st.Energy(lambda x: 0.5 * k * scale * jnp.sum(x**2))
+    flow = st.Flow(energy, st.Riemannian(lambda x: scale * jnp.eye(1)), st.Thermal(temperature))
+    options = dict(order=6, guess=lambda t: jnp.array([0.5]) + 0.3 * t)
+    found = transition_path(flow, jnp.array([0.5]), jnp.array([1.1]), time, 41, **options)
+    variance = temperature / (k * scale) * (1 - np.exp(-2 * k * time))
+    mean = 0.5 * np.exp(-k * time)
+    np.testing.assert_allclose(
+        found.action / temperature, (1.1 - mean) ** 2 / (2 * variance), rtol=1e-8
+    )
+    flat = st.Flow(st.Energy(lambda x: 0.5 * k * jnp.sum(x**2)), st.Euclidean(), st.Thermal(0.7))
+    x, v = jnp.array([0.4]), jnp.array([-0.2])
+    gap = onsager_machlup(flat)(x, v) - onsager_machlup(flat, entropic=False)(x, v)
+    np.testing.assert_allclose(gap, -0.5 * 0.7 * k, rtol=1e-12)
+
+
+def test_flow_maps():
+    """Group property; exp(t A) of a linear field; an area that shrinks at the trace."""
+    matrix = jnp.array([[-0.2, 1.0], [-1.0, -0.1]])
+    linear = FlowMap(lambda x: matrix @ x)
+    x = jnp.array([1.0, 0.3])
+    exact = jax.scipy.linalg.expm(1.7 * matrix)
+    np.testing.assert_allclose(linear(x, 1.7), exact @ x, atol=1e-9)
+    np.testing.assert_allclose(linear.tangent(x, 1.7), exact, atol=1e-9)
+    np.testing.assert_allclose(linear(linear(x, 1.7), 0.0, 1.7), x, atol=1e-9)
+    assert float(linear.group_defect(x, 0.6, 1.1)) < 1e-9
+    clock = FlowMap(lambda x, t: jnp.cos(t) * x)
+    np.testing.assert_allclose(clock(x, 2.0, 0.5), x * np.exp(np.sin(2.0) - np.sin(0.5)), rtol=1e-9)
+    # An autonomous map applied to a field that knows the time is no group in its duration.
+    assert abs(float(clock(clock(x, 1.0), 2.0)[0] - clock(x, 3.0)[0])) > 1e-2
+
+
+def test_lyapunov_exponents_of_lorenz():
+    """0.906 and 0 of the literature, here to the sampling error of a short run; the sum exactly."""
+    lorenz = FlowMap(
+        lambda s: jnp.stack(
+            [10 * (s[1] - s[0]), s[0] * (28 - s[2]) - s[1], s[0] * s[1] - 8 / 3 * s[2]]
+        ),
+        rtol=1e-7,
+        atol=1e-7,
+    )
+    found = lorenz.lyapunov_exponents(jnp.array([1.0, 1.0, 20.0]), 100.0, 100, 10.0)
+    np.testing.assert_allclose(found.sum(), -(10 + 1 + 8 / 3), rtol=1e-5)
+    assert abs(found[0] - 0.906) < 0.06 and abs(found[1]) < 0.03
+
+
+def test_the_table_of_section_4_5():
+    found = contrast(lambda q: 0.5 * jnp.sum(q**2) + 0.25 * q[0] ** 4, jnp.array([1.0, 0.5]), 3.0)
+    number = found.numbers
+    assert number["change of F"][0] < 1e-12 and number["change of F"][1] > 0.8
+    assert number["largest rise of F"][1] <= 0.0
+    assert number["Euler-Lagrange residual"][0] < 1e-4 < 1 < number["Euler-Lagrange residual"][1]
+    assert abs(number["volume"][0] - 1) < 1e-9 and number["volume"][1] < np.exp(-2 * 3.0)
+    assert number["form"][0] < 1e-9 and number["way back"][0] < 1e-9 < 1 < number["way back"][1]
+    assert "symplectic" in str(found)
+
+
+SPEED = Lagrangian(lambda q, v: -jnp.sqrt(1 - jnp.sum(v**2)))
+THERMAL = st.Flow(st.Energy(lambda x: jnp.sum(x**2)), st.Euclidean(), st.Thermal(1.0))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        # At T = pi every path from 0 comes back to 0: none reaches 1.
+        (
+            lambda: stationary_path(OSCILLATOR, 0.0, 1.0, 0.0, np.pi, 401),
+            st.NotConverged,
+            "conjugate",
+        ),
+        # Faster than light.
+        (
+            lambda: stationary_path(SPEED, jnp.zeros(1), jnp.ones(1) * 3, 0.0, 1.0, 11),
+            st.ArgumentError,
+            "guess",
+        ),
+        (lambda: stationary_path(PENDULUM, 0.0, 0.0, 1.0, 0.0, 11), st.ArgumentError, "t0 < t1"),
+        (lambda: stationary_path(PENDULUM, 0.0, 0.0, 0.0, 1.0, 2), st.ArgumentError, "nodes"),
+        (lambda: stationary_path(PENDULUM, 0.0, 0.0, 0.0, 1.0, 9, 3), st.ArgumentError, "order"),
+        (
+            lambda: stationary_path(PENDULUM, 0.0, jnp.ones(2), 0.0, 1.0, 9),
+            st.ArgumentError,
+            "q1",
+        ),
+        (
+            lambda: stationary_path(PENDULUM, 0.0, 1.0, 0.0, 1.0, 9, guess=jnp.ones(5)),
+            st.ArgumentError,
+            "guess",
+        ),
+        (
+            lambda: action(PENDULUM, jnp.ones(3), jnp.array([0.0, 2.0, 1.0])),
+            st.ArgumentError,
+            "increase",
+        ),
+        (
+            lambda: onsager_machlup(st.Flow(st.Energy(jnp.sum), st.Euclidean())),
+            st.ArgumentError,
+            "Thermal",
+        ),
+        (
+            lambda: onsager_machlup(
+                st.Flow(
+                    st.Energy(jnp.sum), st.Symplectic() + st.Friction(1.0), st.Thermal(1.0)
+                )
+            ),
+            st.ArgumentError,
+            "every coordinate",
+        ),
+        (lambda: minimum_energy_path(jnp.sum, jnp.ones(2), jnp.ones(2), 3), st.ArgumentError, "5"),
+        (lambda: FlowMap(THERMAL), st.ArgumentError, "noisy"),
+        (lambda: FlowMap(3.0), st.ArgumentError, "vector_field"),
+    ],
+)
+def test_bad_input_is_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
