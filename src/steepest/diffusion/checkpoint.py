@@ -100,12 +100,13 @@ def load(path: Path, like: Any, mark: str) -> tuple[Any, int, list[float]] | Non
     return carry, int(header["step"]), [float(x) for x in arrays["losses"]]
 
 
-def _fill(like: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
+def _fill(like: Any, arrays: dict[str, np.ndarray], path: Path, same: bool = True) -> Any:
     leaves, structure = jax.tree.flatten(like)
     filled = []
     for i, leaf in enumerate(leaves):
         found = arrays.get(f"leaf_{i}")
-        if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
+        fits = found is not None and found.shape == leaf.shape
+        if not fits or (found.dtype != leaf.dtype if same else found.dtype.kind != "f"):
             raise ArgumentError("path", path, "its arrays do not fit this network")
         filled.append(jnp.asarray(found))
     return jax.tree.unflatten(structure, filled)
@@ -177,7 +178,7 @@ def load_model(path: Path) -> tuple[Learned, Any, dict[str, Any]]:
             header["parametrisation"],
             int(described["classes"]),
         )
-        filled = _fill(_arrays(like), arrays, path)
+        filled = _fill(_arrays(like), arrays, path, same=False)  # their own precision
         structure = jax.tree.structure(eqx.filter(like, eqx.is_inexact_array))
         dynamic = jax.tree.unflatten(structure, filled)
         model = eqx.combine(dynamic, eqx.filter(like, eqx.is_inexact_array, inverse=True))

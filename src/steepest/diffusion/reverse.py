@@ -139,8 +139,9 @@ class ReverseFlow(Flow):
     """The reverse process of particles; `solve` it from u = 0 to 1.
 
     `grid`: decreasing forward times. `churn`: 0 the probability flow, 1 the reversed process.
-    `labels`: (n,) integers for a conditional model. Raises ArgumentError for grids that leave the
-    process's times.
+    `labels`: (n,) integers for a conditional model. `books`: whether the ledger follows F where the
+    model knows log p; without them nothing but the samplers' own evaluations is computed. Raises
+    ArgumentError for grids that leave the process's times.
     """
 
     process: AbstractProcess
@@ -148,6 +149,7 @@ class ReverseFlow(Flow):
     clock: Clock
     churn: float
     labels: Int[Array, " n"] | None
+    books: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -156,6 +158,7 @@ class ReverseFlow(Flow):
         grid: Any,
         churn: float = 0.0,
         labels: Any = None,
+        books: bool = True,
     ):
         if not isinstance(process, AbstractProcess):
             raise ArgumentError("process", type(process).__name__, "e.g. VariancePreserving()")
@@ -169,6 +172,7 @@ class ReverseFlow(Flow):
             raise ArgumentError("churn", churn, "a number >= 0: 0 for the probability flow")
         self.process, self.model, self.churn = process, model, float(churn)
         self.clock = Clock.through(knots)
+        self.books = books and model.exact and labels is None
         self.labels = None if labels is None else jnp.asarray(labels, jnp.int32)
         energy = ReverseEnergy(process, model, self.clock, self.churn)
         geometry = Wasserstein(Scaled(Euclidean(), _Pace(process, self.clock)))
@@ -213,9 +217,14 @@ class ReverseFlow(Flow):
         covector = Particles(field / state.count, None, state.axis)
         return covector, self.velocity_along(state, covector, time)
 
+    def per_point(self, state, time=0.0):
+        if not self.books:
+            return jnp.zeros(state.count, tree.dtype(state))
+        return super().per_point(state, time)
+
     def rate_per_point(self, state, time=0.0):
-        if not self.model.exact or self.labels is not None:
-            return jnp.zeros(state.count, tree.dtype(state))  # no energy is known: no books
+        if not self.books:
+            return jnp.zeros(state.count, tree.dtype(state))
         return super().rate_per_point(state, time)
 
 
@@ -256,7 +265,7 @@ def sample(
     grid = grid_times(process, int(steps), scheme) if grid is None else grid
     begin, draw = jax.random.split(key)
     state = prior(process, model.shape, begin, n) if start is None else start
-    flow = ReverseFlow(process, model, grid, getattr(scheme, "churn", 0.0), labels)
+    flow = ReverseFlow(process, model, grid, getattr(scheme, "churn", 0.0), labels, False)
     scheme = eqx.tree_at(lambda s: s.step, scheme, 1.0 / (len(grid) - 1))
     run = solve(
         flow,

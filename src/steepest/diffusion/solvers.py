@@ -237,6 +237,9 @@ class History(eqx.Module):
 class MultiStep(AbstractSampler):
     """DPM-Solver++ (2M, 3M) from the values of D at earlier levels; one evaluation a step.
 
+    The parabola of order 3 is integrated exactly; the reference code takes half of its quadratic
+    term, which leaves order 2 (measured).
+
     `solver_order` 1, 2 or 3; `churn` 1 is the SDE version (orders 1 and 2): its mean is as
     accurate, its law of order 1. The first steps have lower order, and so does a step to r = 0.
     """
@@ -275,7 +278,7 @@ class MultiStep(AbstractSampler):
             bend = (backward - older) / (near + far)
             slope = backward + near * bend
             third = (1.0 - gain) * y + gain * clean + (h - gain) * slope
-            third = third + (gain - h + 0.5 * h**2) * bend
+            third = third + 2.0 * (gain - h + 0.5 * h**2) * bend
             new = jnp.where((memory.count >= 2) & ends, third, new)
         if self.churn:
             new = new + levels.ratio[1] * jnp.sqrt(gain) * noise()
