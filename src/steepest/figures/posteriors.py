@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from .canvas import HALF, half, shorten, themed
 from .theme import Theme
@@ -97,6 +98,11 @@ def cost_figure(
     axes.axhline(tolerance, color=theme.second, lw=1, ls="--")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if max(gradients) < 3 * min(gradients):
+        axes.set_xscale("linear")
+        axes.locator_params(axis="x", nbins=4)
     axes.set_xlabel("gradients")
     axes.set_ylabel("bound on the error, sds")
     axes.set_title("What certainty cost")

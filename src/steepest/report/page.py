@@ -16,6 +16,13 @@ from .style import CSS, MOST_FRAMES
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MOST_EMBEDDED = 4 * 2**20
+COLOURED = {
+    "held": "good",
+    "certified": "good",
+    "FAILED": "bad",
+    "not certified": "bad",
+    "not decided": "open",
+}
 GLYPHS = {"passed": "✓", "FAILED": "✗", "not judged": "–"}
 
 
@@ -163,7 +170,7 @@ def _sheet(sheet: Sheet) -> Markup:
             tag(
                 "td",
                 number(float(row[k])) if isinstance(row[k], (int, float)) else row[k],
-                class_="number" if k in numeric else None,
+                class_="number" if k in numeric else COLOURED.get(str(row[k])),
             )
             for k in rest
         ]
