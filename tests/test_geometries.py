@@ -20,6 +20,11 @@ def metric(x):
     return jnp.eye(3) + jnp.outer(x, x) + 0.2 * jnp.diag(jnp.cos(x))
 
 
+def rotation(x):
+    """The bracket of a rigid body: c -> x cross c."""
+    return jnp.cross(jnp.eye(3), x)
+
+
 def operator(x):
     return lx.MatrixLinearOperator(metric(x), lx.positive_semidefinite_tag)
 
@@ -78,6 +83,8 @@ TABLE = {
     "Symplectic": (st.Symplectic(), phase),
     "Friction": (st.Friction(0.7), phase),
     "Kinetic": (KINETIC, phase),
+    "Poisson": (st.Poisson(rotation), vector),
+    "Onsager": (st.Onsager(metric), vector),
     "Sphere": (st.Sphere(), two_points),
     "Stiefel": (st.Stiefel(), lambda key: st.Stiefel().random(key, (4, 2))),
     "SymmetricPositiveDefinite": (st.SymmetricPositiveDefinite(), spd),
@@ -91,8 +98,11 @@ TABLE = {
 MEASURES = [name for name in TABLE if name.startswith("Wasserstein")]
 POINTS = [name for name in TABLE if name not in MEASURES]
 NO_LENGTH = {"Sum", "Scaled sum", "Symplectic", "Friction", "Kinetic", "Wasserstein kinetic"}
+NO_LENGTH |= {"Poisson", "Onsager"}
 LENGTHS = [name for name in TABLE if name not in NO_LENGTH]
 EVERY = pytest.mark.parametrize("name", TABLE)
+# Brackets take no bath (`Flow` refuses it): nothing fluctuates, and no drift is owed to noise.
+NOISY = pytest.mark.parametrize("name", [n for n in TABLE if n not in ("Poisson", "Onsager")])
 STATES = [KEYS[1], KEYS[2]]
 
 
@@ -177,6 +187,9 @@ def test_every_geometry_is_in_the_table():
     abstract |= {geometries.Stein}  # tests/test_stein.py
     abstract |= {geometries.Norm}  # not linear: tests/test_norms_and_potentials.py
     abstract |= {geometries.Fisher, geometries.Diagonal}  # of a model, of an Adaptive state
+    abstract |= {geometries.Parametric}  # of laws: tests/test_variational.py
+    abstract |= {geometries.Isokinetic}  # keeps no bracket, a thermostat: tests/test_chains.py
+    abstract |= {geometries.Holonomic}  # on a surface: tests/test_mechanics_lagrangian.py
     assert exported - abstract <= {type(geometry) for geometry, _ in TABLE.values()}
 
 
@@ -221,7 +234,7 @@ def test_noise_of_a_measure_is_that_of_the_ground(name):
         np.testing.assert_allclose(s @ s.T, np.diag(w) @ (k + k.T) / 2, atol=1e-12)
 
 
-@EVERY
+@NOISY
 def test_divergence_of_k_by_central_differences(name):
     """(div K)_i = sum_j d_j K_ij; manifolds offer none, their noise follows the volume."""
     geometry, make = TABLE[name]
