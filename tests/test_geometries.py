@@ -102,7 +102,8 @@ NO_LENGTH |= {"Poisson", "Onsager"}
 LENGTHS = [name for name in TABLE if name not in NO_LENGTH]
 EVERY = pytest.mark.parametrize("name", TABLE)
 # Brackets take no bath (`Flow` refuses it): nothing fluctuates, and no drift is owed to noise.
-NOISY = pytest.mark.parametrize("name", [n for n in TABLE if n not in ("Poisson", "Onsager")])
+BRACKETS = ("Poisson", "Onsager")
+NOISY = pytest.mark.parametrize("name", [n for n in TABLE if n not in BRACKETS])
 STATES = [KEYS[1], KEYS[2]]
 
 
@@ -215,7 +216,7 @@ def test_equation_40_symmetric_part_is_positive_and_the_rest_conserves(name):
         np.testing.assert_allclose(m.norm_sq, rate, rtol=1e-12, atol=1e-13 * size)
 
 
-@pytest.mark.parametrize("name", POINTS)
+@pytest.mark.parametrize("name", [n for n in POINTS if n not in BRACKETS])
 def test_equation_43_noise_has_covariance_k(name):
     """S S^T = sym K, exactly, from the matrix of S on a basis of white noise."""
     for m in measured(name):
