@@ -12,6 +12,7 @@ NAMES = (
     "jko",
     "dial",
     "interacting",
+    "mechanics",
     "mixture_target",
     "optimizers",
     "calibration",

@@ -65,7 +65,7 @@ def test_two_dimensions_count_twice():
 
 
 def test_several_paths_from_several_guesses():
-    """A pendulum from rest to rest in 8: it may hang (a saddle), or swing out and back (index 1)."""
+    """A pendulum, at the bottom at 0 and 8: it may hang (index 2), or swing once (index 1)."""
     hang = stationary_path(PENDULUM, 0.0, 0.0, 0.0, 8.0, 201)
     swing = stationary_path(
         PENDULUM, 0.0, 0.0, 0.0, 8.0, 201, guess=lambda t: 2.4 * jnp.sin(2 * jnp.pi * t / 8.0)
@@ -85,7 +85,7 @@ def test_several_paths_from_several_guesses():
 
 
 def test_the_brachistochrone_is_a_cycloid():
-    """Least time as a geodesic of dx^2/(2 g y), in u = sqrt(y), where the cusp is a smooth point."""
+    """Least time as a geodesic of dx^2/(2 g y), in u = sqrt(y), where the cusp is smooth."""
     gravity, radius, angle = 9.81, 0.5, 2.4
     optical = Lagrangian(lambda q, v: ((v[0] / q[1]) ** 2 + 4 * v[1] ** 2) / (4 * gravity))
     end = jnp.array([radius * (angle - np.sin(angle)), np.sqrt(radius * (1 - np.cos(angle)))])
@@ -132,7 +132,8 @@ def mueller_brown(p):
 def test_the_transition_path_of_mueller_and_brown():
     """Saddle and energies of the literature; S is what is climbed: 106.03 to it, then 8.52.
 
-    Published (Müller and Brown, 1979): minima -146.700, -80.768, -108.167, saddles -40.665, -72.249.
+    Published (Müller and Brown, 1979): minima -146.700, -80.768, -108.167; saddles -40.665,
+    -72.249.
     """
     start, end = jnp.array([-0.55822363, 1.44172584]), jnp.array([0.62349941, 0.02803776])
     curve = minimum_energy_path(mueller_brown, start, end, 61, tolerance=0.03)
@@ -251,9 +252,7 @@ THERMAL = st.Flow(st.Energy(lambda x: jnp.sum(x**2)), st.Euclidean(), st.Thermal
         ),
         (
             lambda: onsager_machlup(
-                st.Flow(
-                    st.Energy(jnp.sum), st.Symplectic() + st.Friction(1.0), st.Thermal(1.0)
-                )
+                st.Flow(st.Energy(jnp.sum), st.Symplectic() + st.Friction(1.0), st.Thermal(1.0))
             ),
             st.ArgumentError,
             "every coordinate",

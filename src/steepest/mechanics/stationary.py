@@ -143,7 +143,9 @@ def _newton(problem: _Problem, x: Array, unravel: Any) -> tuple[Array, _Found]:
         if not math.isfinite(size):
             break
         sizes.append(size)
-        stalled = len(sizes) > 2 and sizes[-1] > 0.3 * sizes[-2] and sizes[-1] < 1e-3 * min(1, floor**0.5)
+        stalled = (
+            len(sizes) > 2 and sizes[-1] > 0.3 * sizes[-2] and sizes[-1] < 1e-3 * min(1, floor**0.5)
+        )
         if size <= floor or stalled:
             return x + found.move, _second(problem, x + found.move, unravel)
         share = 1.0
@@ -195,7 +197,7 @@ def _second(problem: _Problem, x: Array, unravel: Any) -> _Found:
     inner = np.arange(d, d + m)
     flat, matrix = slopes.reshape(count, -1), bends.reshape(count, size * d, size * d)
     ends, slope = matrix[:, outer[:, None], outer], flat[:, outer]
-    index = jnp.zeros((), jnp.int32)
+    index, solved = jnp.zeros((), jnp.int32), jnp.zeros((count, 0, 2 * d + 1), x.dtype)
     if m:
         own, cross = matrix[:, inner[:, None], inner], matrix[:, inner[:, None], outer]
         both = jnp.concatenate([cross, flat[:, inner, None]], axis=2)

@@ -1,8 +1,9 @@
 """How time advances: a scheme changes the error, never the flow.
 
 `Euler` follows the velocity; `RungeKutta` does so adaptively through diffrax; `Backtracking` takes
-the longest explicit step that lowers F; `MinimizingMovement` minimises instead. `Leapfrog`, `BAOAB`, `OBABO`, and of
-order 4 and 6 `ForestRuth`, `Yoshida`, `McLachlan`, are words of one splitting for kinetic flows;
+the longest explicit step that lowers F; `MinimizingMovement` minimises instead. `Leapfrog`,
+`BAOAB`, `OBABO`, and of order 4 and 6 `ForestRuth`, `Yoshida`, `McLachlan`, are words of one
+splitting for kinetic flows, `Rattle` keeps them on a surface;
 `Variational` makes a discrete action stationary, `DiscreteGradient` keeps the balance exactly;
 `Metropolis` makes the stationary law exact, `BirthDeath` reweighs and resamples particles, and
 `Composition` advances a sum of flows part by part. For a law: `FiniteVolume` (implicit, on a grid)
