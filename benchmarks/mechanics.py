@@ -6,7 +6,8 @@ numbers that matter are ratios; `scaling` compares a stationary path with itself
 
 from __future__ import annotations
 
-from benchmarks.harness import Contender, tables as paired
+from benchmarks.harness import Contender
+from benchmarks.harness import tables as paired
 
 STEP, BATCH_STEPS = 0.05, 200
 CASES = ("one trajectory, 10000000 steps", "100000 trajectories, 200 steps")

@@ -1,5 +1,8 @@
 """Boundary-value problems, Morse indices, transition paths, flow maps (eq. 1-3, 12-22)."""
 
+import runpy
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +23,7 @@ from steepest.mechanics import (
     transition_path,
 )
 
+ROOT = Path(__file__).parent.parent
 OSCILLATOR = Lagrangian(lambda q, v: 0.5 * v**2 - 0.5 * q**2)
 PENDULUM = Lagrangian(lambda q, v: 0.5 * v**2 + jnp.cos(q))
 
@@ -265,3 +269,14 @@ THERMAL = st.Flow(st.Energy(lambda x: jnp.sum(x**2)), st.Euclidean(), st.Thermal
 def test_bad_input_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_the_examples_of_stationary_action(tmp_path):
+    """The slide against its cycloid by bisection; the learned potential against 1 - cos."""
+    namespace = runpy.run_path(str(ROOT / "examples" / "mechanics.py"))
+    _, fast, slow = namespace["brachistochrone"](1.0, 0.6)
+    angle = brentq(lambda a: (a - np.sin(a)) / (1 - np.cos(a)) - 1.0 / 0.6, 0.1, 6.0)
+    np.testing.assert_allclose(fast, angle * np.sqrt(0.6 / (1 - np.cos(angle)) / 9.81), rtol=1e-7)
+    assert fast < slow
+    _, found, true = namespace["learned_lagrangian"]()
+    assert np.abs(found - true).max() < 0.03
