@@ -40,8 +40,8 @@ def brachistochrone(x: float = 1.0, depth: float = 0.6):
 def learned_lagrangian(steps: int = 800):
     """The potential of a pendulum from accelerations alone, by a small network inside L.
 
-    L(q, v) = v^2/2 - V(q): the squared Euler-Lagrange residual on noisy motions is minimised, by
-    Adam. Returns (angles, V learned, V true), both with V(0) = 0.
+    L(q, v) = v^2/2 - V(q): the squared Euler-Lagrange residual at noisy accelerations is
+    minimised, by Adam. Returns (angles, V learned, V true), both with V(0) = 0.
     """
     keys = jax.random.split(jax.random.key(0), 4)
     q = jax.random.uniform(keys[0], (256,), minval=-2.5, maxval=2.5)
