@@ -14,6 +14,7 @@ NAMES = (
     "jko",
     "dial",
     "interacting",
+    "mechanics",
     "mixture_target",
     "optimizers",
     "calibration",

@@ -1,5 +1,8 @@
 """Boundary-value problems, Morse indices, transition paths, flow maps (eq. 1-3, 12-22)."""
 
+import runpy
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +23,7 @@ from steepest.mechanics import (
     transition_path,
 )
 
+ROOT = Path(__file__).parent.parent
 OSCILLATOR = Lagrangian(lambda q, v: 0.5 * v**2 - 0.5 * q**2)
 PENDULUM = Lagrangian(lambda q, v: 0.5 * v**2 + jnp.cos(q))
 
@@ -65,7 +69,7 @@ def test_two_dimensions_count_twice():
 
 
 def test_several_paths_from_several_guesses():
-    """A pendulum from rest to rest in 8: it may hang (a saddle), or swing out and back (index 1)."""
+    """A pendulum, at the bottom at 0 and 8: it may hang (index 2), or swing once (index 1)."""
     hang = stationary_path(PENDULUM, 0.0, 0.0, 0.0, 8.0, 201)
     swing = stationary_path(
         PENDULUM, 0.0, 0.0, 0.0, 8.0, 201, guess=lambda t: 2.4 * jnp.sin(2 * jnp.pi * t / 8.0)
@@ -78,6 +82,9 @@ def test_several_paths_from_several_guesses():
     assert swing.morse_index == 1
     np.testing.assert_allclose(float(jnp.abs(swing.path).max()), amplitude, atol=0.04**2)
     assert swing.action < hang.action - 1.0
+    # From a straight line Newton's method gets lost in so long a time; from shorter ones it does not.
+    far = stationary_path(PENDULUM, 0.0, 1.0, 0.0, 4.0, 201)
+    assert far.morse_index == 0 and far.residual < 1e-9
     # Both are motions: the energy at the ends and in the middle is the same.
     v = jnp.gradient(swing.path, swing.times[1] - swing.times[0])
     energy = 0.5 * v[2:-2] ** 2 - jnp.cos(swing.path[2:-2])
@@ -85,7 +92,7 @@ def test_several_paths_from_several_guesses():
 
 
 def test_the_brachistochrone_is_a_cycloid():
-    """Least time as a geodesic of dx^2/(2 g y), in u = sqrt(y), where the cusp is a smooth point."""
+    """Least time as a geodesic of dx^2/(2 g y), in u = sqrt(y), where the cusp is smooth."""
     gravity, radius, angle = 9.81, 0.5, 2.4
     optical = Lagrangian(lambda q, v: ((v[0] / q[1]) ** 2 + 4 * v[1] ** 2) / (4 * gravity))
     end = jnp.array([radius * (angle - np.sin(angle)), np.sqrt(radius * (1 - np.cos(angle)))])
@@ -132,7 +139,8 @@ def mueller_brown(p):
 def test_the_transition_path_of_mueller_and_brown():
     """Saddle and energies of the literature; S is what is climbed: 106.03 to it, then 8.52.
 
-    Published (Müller and Brown, 1979): minima -146.700, -80.768, -108.167, saddles -40.665, -72.249.
+    Published (Müller and Brown, 1979): minima -146.700, -80.768, -108.167; saddles -40.665,
+    -72.249.
     """
     start, end = jnp.array([-0.55822363, 1.44172584]), jnp.array([0.62349941, 0.02803776])
     curve = minimum_energy_path(mueller_brown, start, end, 61, tolerance=0.03)
@@ -251,9 +259,7 @@ THERMAL = st.Flow(st.Energy(lambda x: jnp.sum(x**2)), st.Euclidean(), st.Thermal
         ),
         (
             lambda: onsager_machlup(
-                st.Flow(
-                    st.Energy(jnp.sum), st.Symplectic() + st.Friction(1.0), st.Thermal(1.0)
-                )
+                st.Flow(st.Energy(jnp.sum), st.Symplectic() + st.Friction(1.0), st.Thermal(1.0))
             ),
             st.ArgumentError,
             "every coordinate",
@@ -266,3 +272,14 @@ THERMAL = st.Flow(st.Energy(lambda x: jnp.sum(x**2)), st.Euclidean(), st.Thermal
 def test_bad_input_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_the_examples_of_stationary_action(tmp_path):
+    """The slide against its cycloid by bisection; the learned potential against 1 - cos."""
+    namespace = runpy.run_path(str(ROOT / "examples" / "mechanics.py"))
+    _, fast, slow = namespace["brachistochrone"](1.0, 0.6)
+    angle = brentq(lambda a: (a - np.sin(a)) / (1 - np.cos(a)) - 1.0 / 0.6, 0.1, 6.0)
+    np.testing.assert_allclose(fast, angle * np.sqrt(0.6 / (1 - np.cos(angle)) / 9.81), rtol=1e-7)
+    assert fast < slow
+    _, found, true = namespace["learned_lagrangian"]()
+    assert np.abs(found - true).max() < 0.03

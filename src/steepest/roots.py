@@ -24,8 +24,6 @@ def root(
     size = jnp.maximum(jnp.asarray(scale, start.dtype), jnp.finfo(start.dtype).tiny)
     solver = optx.Newton(rtol=small, atol=small)
     scaled = lambda y, args: fn(y * args) / args  # noqa: E731
-    found = optx.root_find(
-        scaled, solver, start / size, args=size, max_steps=most, throw=False
-    )
+    found = optx.root_find(scaled, solver, start / size, args=size, max_steps=most, throw=False)
     good = found.result == optx.RESULTS.successful
     return jnp.where(good, found.value * size, jnp.nan)

@@ -92,14 +92,19 @@ def _one_step(flow: Any, scheme: Any, fn: Any, state: Any, time: Any, step: Any)
     before, after = each(fn, state)(points(state)), each(fn, new)(points(new))
     slope = each(jax.grad(fn), state)(points(state))
     size = jnp.sqrt(tree.norm_sq(slope) * tree.norm_sq(points(state)))
-    return jnp.mean(after - before), size / jnp.sqrt(1.0 * jnp.size(before)) + jnp.max(jnp.abs(before))
+    return jnp.mean(after - before), size / jnp.sqrt(1.0 * jnp.size(before)) + jnp.max(
+        jnp.abs(before)
+    )
 
 
-def symplectic_defect(flow: Any, scheme: Any, state: Any, time: Any = 0.0, factor: Any = 1.0) -> Any:
+def symplectic_defect(
+    flow: Any, scheme: Any, state: Any, time: Any = 0.0, factor: Any = 1.0
+) -> Any:
     """max |M^T J M - factor J| of the derivative M of one step, at one `Phase`.
 
     `factor`: 1 of a conservative flow; exp(-gamma step / mass) with friction, where the step is
     conformally symplectic. Noise that is added moves every point alike and has no part in M.
+    Raises ArgumentError for a state that is no `Phase`.
     """
     if not isinstance(state, Phase):
         raise ArgumentError("state", type(state).__name__, "a Phase: the form pairs q with p")

@@ -37,7 +37,7 @@ def pictures(job: Job, trajectory: Any, names: list[str], draws: np.ndarray) -> 
         yield Picture(
             "conserved",
             f"The change of what the flow conserves: {worst}.",
-            "Symplectic schemes let the energy swing, at a fixed size, and keep momenta to round-off.",
+            "Symplectic schemes let the energy swing at a fixed size, and keep momenta.",
             lambda theme: figures.invariants_figure(
                 np.asarray(trajectory.times), conserved, theme=theme
             ),

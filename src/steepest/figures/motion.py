@@ -39,9 +39,7 @@ def invariants_figure(times: np.ndarray, columns: dict[str, np.ndarray], *, them
         moved = np.abs(column - column[0])
         time, moved = thin(times[1:], moved[1:])
         seen = moved > 0
-        axes.plot(
-            time[seen], moved[seen], ".", ms=2, color=colours[k % 4], label=shorten(name)
-        )
+        axes.plot(time[seen], moved[seen], ".", ms=2, color=colours[k % 4], label=shorten(name))
         if not seen.any():
             axes.plot([], [], ".", color=colours[k % 4], label=f"{shorten(name)}: exactly kept")
     if any((np.abs(c - c[0]) > 0).any() for c in columns.values()):

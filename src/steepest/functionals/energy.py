@@ -148,6 +148,9 @@ class PhaseEnergy(Energy):
     Where H is E(q) + |p|^2/2m, `Hamiltonian` says so, and explicit splittings can use it.
     """
 
+    def __init__(self, fn: Callable[..., Any], *, time_dependent: bool = False, time: Any = None):
+        super().__init__(fn, time_dependent=time_dependent, time=time)
+
     def __call__(self, state: Phase) -> Float[Array, ""]:
         q, p = state.position, state.momentum
         if not self.time_dependent_fn:

@@ -6,17 +6,17 @@ with any symplectic scheme.
 
 from .action import action as action
 from .action import first_variation as first_variation
+from .contrast import Contrast as Contrast
+from .contrast import contrast as contrast
+from .flow_map import FlowMap as FlowMap
 from .lagrangian import Lagrangian as Lagrangian
 from .legendre import LegendreEnergy as LegendreEnergy
-from .stationary import StationaryPath as StationaryPath
-from .stationary import stationary_path as stationary_path
 from .metriplectic import Metriplectic as Metriplectic
 from .noether import MomentumMap as MomentumMap
 from .noether import momentum_map as momentum_map
-from .flow_map import FlowMap as FlowMap
+from .stationary import StationaryPath as StationaryPath
+from .stationary import stationary_path as stationary_path
 from .transition import EnergyPath as EnergyPath
 from .transition import minimum_energy_path as minimum_energy_path
 from .transition import onsager_machlup as onsager_machlup
 from .transition import transition_path as transition_path
-from .contrast import Contrast as Contrast
-from .contrast import contrast as contrast

@@ -1,6 +1,6 @@
 """The action of a path, its first variation, and the discrete Lagrangian behind both (eq. 8-20).
 
-    S[q] = integral of L(q, dq/dt, t) dt,    S_d(q_0, ..., q_N) = sum_k L_d(q_k, q_{k+1})
+S[q] = integral of L(q, dq/dt, t) dt,    S_d(q_0, ..., q_N) = sum_k L_d(q_k, q_{k+1})
 """
 
 from __future__ import annotations

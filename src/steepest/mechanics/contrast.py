@@ -1,4 +1,4 @@
-"""Conservative and dissipative dynamics of one energy, side by side: section 4.5, by running it."""
+"""Conservative and dissipative dynamics of one energy, side by side: section 4.5 as measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from ..states import Phase
 from .action import first_variation
 from .flow_map import FlowMap
 from .lagrangian import Lagrangian
-
 
 SAVES = 400
 
@@ -77,9 +76,7 @@ def contrast(energy: Callable[[Any], Any], start: Any, time: float) -> Contrast:
     turned = Phase(end.position, tree.scale(-1.0, end.momentum))
     back = maps[0].with_tangent(turned, time)[0].position
     again = maps[1].with_tangent(two.final, time)[0]
-    away = tuple(
-        float(jnp.linalg.norm(ravel_pytree(tree.sub(x, start))[0])) for x in (back, again)
-    )
+    away = tuple(float(jnp.linalg.norm(ravel_pytree(tree.sub(x, start))[0])) for x in (back, again))
     change = (float(np.abs(fall[0] - fall[0][0]).max()), float(fall[1][0] - fall[1][-1]))
     rise = tuple(float(max(np.diff(f).max(), 0.0)) for f in fall)
     numbers = {

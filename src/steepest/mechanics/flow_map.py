@@ -23,7 +23,8 @@ class FlowMap(eqx.Module):
     """phi_{t, t0}: x(t0) -> x(t) for dx/dt = vector_field(x, t), or vector_field(x) (eq. 1-3).
 
     `vector_field`: a function on any pytree of float arrays, or a `Flow`, whose velocity it then
-    is. Adaptive, by diffrax: `rtol`, `atol` bound the error of a step. Raises ArgumentError for what is no vector field.
+    is. Adaptive, by diffrax: `rtol`, `atol` bound the error of a step. Raises ArgumentError
+    for what is no vector field.
     """
 
     vector_field: Callable[..., Any]
@@ -82,17 +83,17 @@ class FlowMap(eqx.Module):
     def group_defect(self, x: Any, first: Any, second: Any, start: Any = 0.0) -> Float[Array, ""]:
         """max |phi_second(phi_first(x)) - phi_{first + second}(x)|: zero for a flow (eq. 3)."""
         middle = self(x, start + first, start)
-        gap = tree.sub(self(middle, start + first + second, start + first),
-                       self(x, start + first + second, start))
+        gap = tree.sub(
+            self(middle, start + first + second, start + first),
+            self(x, start + first + second, start),
+        )
         return jnp.max(jnp.abs(ravel_pytree(gap)[0]))
 
     def tangent(self, x: Any, time: Any, start: Any = 0.0) -> Float[Array, "d d"]:
         """D phi(x), over the raveled state: it moves with the vector field's derivative."""
         return self.with_tangent(x, time, start)[1]
 
-    def with_tangent(
-        self, x: Any, time: Any, start: Any = 0.0
-    ) -> tuple[Any, Float[Array, "d d"]]:
+    def with_tangent(self, x: Any, time: Any, start: Any = 0.0) -> tuple[Any, Float[Array, "d d"]]:
         """(phi(x), D phi(x))."""
         x = tree.as_float(x, "x")
         return _end_with_tangent(self, x, *_times(x, time, start))

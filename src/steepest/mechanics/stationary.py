@@ -27,6 +27,7 @@ from .lagrangian import Lagrangian
 
 MOST_STEPS, HALVINGS = 60, 30
 SENSITIVE = 1e3
+STRETCHES = tuple(k / 8 for k in range(1, 9))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +86,15 @@ def stationary_path(
     ] != [jnp.shape(x) for x in jax.tree.leaves(q1)]:
         raise ArgumentError("q1", q1, f"the structure and shapes of q0 = {q0}")
     times, x, unravel = _start(q0, q1, t0, t1, nodes, order, guess)
-    problem = _Problem(lagrangian, t0, (t1 - t0) / (nodes - 1), order)
-    x, found = _newton(problem, x, unravel)
+    # Times as arrays: other ends in time do not compile again.
+    step, begin = jnp.asarray((t1 - t0) / (nodes - 1), x.dtype), jnp.asarray(t0, x.dtype)
+    problem = _Problem(lagrangian, begin, step, order)
+    try:
+        x, found = _newton(problem, x, unravel)
+    except NotConverged:
+        if guess is not None:
+            raise
+        x, found = _stretched(problem, x, unravel)
     _check_joined(problem, x, unravel, found, nodes)
     back = jax.vmap(unravel)
     counts = np.asarray(found.negative)
@@ -143,7 +151,9 @@ def _newton(problem: _Problem, x: Array, unravel: Any) -> tuple[Array, _Found]:
         if not math.isfinite(size):
             break
         sizes.append(size)
-        stalled = len(sizes) > 2 and sizes[-1] > 0.3 * sizes[-2] and sizes[-1] < 1e-3 * min(1, floor**0.5)
+        stalled = (
+            len(sizes) > 2 and sizes[-1] > 0.3 * sizes[-2] and sizes[-1] < 1e-3 * min(1, floor**0.5)
+        )
         if size <= floor or stalled:
             return x + found.move, _second(problem, x + found.move, unravel)
         share = 1.0
@@ -160,6 +170,14 @@ def _newton(problem: _Problem, x: Array, unravel: Any) -> tuple[Array, _Found]:
         f"{float(found.residual):.3g}, Morse index {int(found.index)} there; perhaps none joins "
         "the ends in this time: try another guess, another t1, or more nodes"
     )
+
+
+def _stretched(problem: _Problem, x: Array, unravel: Any) -> tuple[Array, _Found]:
+    """From a straight line in a short time, where it is nearly a motion, to the time asked for."""
+    for share in STRETCHES:
+        shorter = _Problem(problem.lagrangian, problem.t0, share * problem.step, problem.order)
+        x, found = _newton(shorter, x, unravel)
+    return x, found  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def _assemble(problem: _Problem, x: Array, unravel: Any, hessians: bool) -> tuple[Any, ...]:
@@ -195,7 +213,7 @@ def _second(problem: _Problem, x: Array, unravel: Any) -> _Found:
     inner = np.arange(d, d + m)
     flat, matrix = slopes.reshape(count, -1), bends.reshape(count, size * d, size * d)
     ends, slope = matrix[:, outer[:, None], outer], flat[:, outer]
-    index = jnp.zeros((), jnp.int32)
+    index, solved = jnp.zeros((), jnp.int32), jnp.zeros((count, 0, 2 * d + 1), x.dtype)
     if m:
         own, cross = matrix[:, inner[:, None], inner], matrix[:, inner[:, None], outer]
         both = jnp.concatenate([cross, flat[:, inner, None]], axis=2)
@@ -250,7 +268,8 @@ def _check_joined(problem: _Problem, x: Array, unravel: Any, found: _Found, node
     at = np.linspace(0, nodes - 1, coarse)
     guess = jax.vmap(lambda c: jnp.interp(at, np.arange(nodes), c), 1, 1)(line)
     _, y, _ = _start(q0, q1, t0, t1, coarse, problem.order, jax.vmap(unravel)(guess))
-    again = _Problem(problem.lagrangian, t0, (t1 - t0) / (coarse - 1), problem.order)
+    step = jnp.asarray((t1 - t0) / (coarse - 1), x.dtype)
+    again = _Problem(problem.lagrangian, problem.t0, step, problem.order)
     try:
         y, _ = _newton(again, y, unravel)
         gap = float(jnp.max(jnp.abs(jnp.concatenate([y[:, 0], y[-1:, -1]]) - guess)))

@@ -73,7 +73,8 @@ class _Fluctuation(eqx.Module):
             return cost
         flat, unravel = ravel_pytree(x)
         bend = jax.jacfwd(lambda y: ravel_pytree(drift(unravel(y)))[0])(flat)
-        return cost + 0.5 * flow.temperature() * jnp.trace(bend)
+        temperature = jnp.asarray(flow.temperature(), flat.dtype)
+        return cost + 0.5 * temperature * jnp.trace(bend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,11 +182,11 @@ def transition_path(
     """The most probable path of a thermal flow from `start` to `end` in the given `time`.
 
     `stationary_path` of the Onsager-Machlup Lagrangian; its `action` is S, and exp(-S/T) the weight
-    of the path. `entropic`: see `onsager_machlup`. `guess`: as there, or an `EnergyPath` (None: that
-    of the energy), which is run through at the speed that suits the time. A Morse index of 0 says that it is
-    a local minimum of S. Raises NotConverged also where `time` is so long that the path only waits
-    at minima and saddles: the share of each is then not determined, while S is that of a shorter
-    time.
+    of the path. `entropic`: see `onsager_machlup`. `guess`: as there, or an `EnergyPath` (None:
+    that of the energy), which is run through at the speed that suits the time. A Morse index of 0
+    says that it is a local minimum of S. Raises NotConverged also where `time` is so long that the
+    path only waits at minima and saddles: the share of each is then not determined, while S is that
+    of a shorter time.
     """
     lagrangian = onsager_machlup(flow, entropic)
     if guess is None:

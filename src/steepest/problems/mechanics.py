@@ -1,4 +1,4 @@
-"""Mechanical systems: an energy on phase space, a start, what is kept, and how it looks (eq. 29)."""
+"""Mechanical systems: an energy on phase space, a start, what is kept, how it looks (eq. 29)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Problem:
     same. `constant`: functional + constant = -log of the joint density of data and parameters, so
     that log evidence = log Z - constant; None where that is not known (no posterior, a flat prior).
     Of a mechanical system: `momentum`, to start with; `invariants`, functions of a `Phase` that the
-    motion keeps, by name; `look`: position -> (k, 2), its bodies in the plane, joined in this order.
+    motion keeps, by name; `look`: position -> (k, 2), its bodies in the plane, in order.
     """
 
     functional: AbstractFunctional

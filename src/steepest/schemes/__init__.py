@@ -3,10 +3,11 @@
 `Euler` follows the velocity; `RungeKutta` does so adaptively through diffrax; `Backtracking` takes
 the longest explicit step that lowers F; `MinimizingMovement` minimises instead. `Leapfrog`,
 `BAOAB`, `OBABO`, and of order 4 and 6 `ForestRuth`, `Yoshida`, `McLachlan`, are words of one
-splitting for kinetic flows; `Variational` makes a discrete action stationary, `DiscreteGradient`
-keeps the balance exactly; `Metropolis` makes the stationary law exact, `BirthDeath` reweighs and
-resamples particles, and `Composition` advances a sum of flows part by part. For a law:
-`FiniteVolume` (implicit, on a grid) and `Exponential` (exact where it is known).
+splitting for kinetic flows, `Rattle` keeps them on a surface; `Variational` makes a discrete action
+stationary, `DiscreteGradient` keeps the balance exactly; `Metropolis` makes the stationary law
+exact, `BirthDeath` reweighs and resamples particles, and `Composition` advances a sum of flows part
+by part. For a law: `FiniteVolume` (implicit, on a grid) and `Exponential` (exact where it is
+known).
 """
 
 from .backtracking import Backtracking as Backtracking

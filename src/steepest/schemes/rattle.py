@@ -1,4 +1,7 @@
-"""RATTLE: the leapfrog of mechanics on a surface. Source: Andersen, J. Comput. Phys. 52 (1983) 24."""
+"""RATTLE, the leapfrog of mechanics on a surface.
+
+Source: Andersen, J. Comput. Phys. 52 (1983) 24.
+"""
 
 from __future__ import annotations
 
