@@ -15,6 +15,7 @@ NAMES = (
     "mixture_target",
     "optimizers",
     "calibration",
+    "diffusion",
 )
 
 
