@@ -104,7 +104,11 @@ def _one_seed(seed: int, d: int, k: int):
         return np.asarray(denoise(jnp.asarray(x), jnp.asarray(float(sigma))))
 
     for count in COUNTS:
-        yield "steepest Anchored (the default)", count, error(run(diffusion.Anchored.of(model), count))
+        yield (
+            "steepest Anchored (the default)",
+            count,
+            error(run(diffusion.Anchored.of(model), count)),
+        )
         for order in (1, 2, 3):
             scheme = diffusion.MultiStep(solver_order=order)
             yield f"steepest DPM-Solver++ {order}M", count, error(run(scheme, count))
@@ -144,8 +148,12 @@ def peers(clean, start, count):
         ),
         "diffusers Heun": diffusers.HeunDiscreteScheduler(use_karras_sigmas=True, **options),
         "diffusers Euler": diffusers.EulerDiscreteScheduler(use_karras_sigmas=True, **options),
-        "diffusers UniPC 2": diffusers.UniPCMultistepScheduler(solver_order=2, **multistep, **options),
-        "diffusers UniPC 3": diffusers.UniPCMultistepScheduler(solver_order=3, **multistep, **options),
+        "diffusers UniPC 2": diffusers.UniPCMultistepScheduler(
+            solver_order=2, **multistep, **options
+        ),
+        "diffusers UniPC 3": diffusers.UniPCMultistepScheduler(
+            solver_order=3, **multistep, **options
+        ),
     }
     for name, scheduler in clocked.items():
         steps = (count + 1) // 2 if "Heun" in name else count
@@ -231,7 +239,6 @@ TRAINED = 500
 
 
 def steepest_training(case):
-    from steepest import diffusion
 
     process, network, data = _parts()
     from steepest.diffusion import training
@@ -297,7 +304,9 @@ def _torch_network():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embed = nn.Sequential(nn.Linear(32, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU())
+            self.embed = nn.Sequential(
+                nn.Linear(32, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU()
+            )
             self.entry, self.exit = nn.Linear(2, WIDTH), nn.Linear(WIDTH, 2)
             self.a = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(DEPTH))
             self.b = nn.ModuleList(nn.Linear(WIDTH, 2 * WIDTH) for _ in range(DEPTH))

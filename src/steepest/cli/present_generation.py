@@ -104,8 +104,17 @@ def _truths(
     sde = diffusion.MultiStep(churn=1.0, solver_order=1)
     drawn = diffusion.sample(process, model, key, len(points.held_out), scheme=sde, steps=200)
     coarse, bias = quality.coarse_divergence(points.held_out, drawn)
-    allowed = reverse.bound + 3 * reverse.bound_error + float(reverse.step_losses(
-        process.ratio(jnp.asarray(diffusion.times(process, 200, sde)))).sum()) + bias + 3 * bias
+    allowed = (
+        reverse.bound
+        + 3 * reverse.bound_error
+        + float(
+            reverse.step_losses(
+                process.ratio(jnp.asarray(diffusion.times(process, 200, sde)))
+            ).sum()
+        )
+        + bias
+        + 3 * bias
+    )
     found = [
         _check(
             "KL bound", coarse, allowed, coarse <= allowed,
