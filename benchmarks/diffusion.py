@@ -235,12 +235,12 @@ def hand_sampling(case):
     return lambda: jax.block_until_ready(run(jax.random.key(1)))
 
 
-TRAINED = 500
+TRAINED = 200
 
 
 def steepest_training(case):
 
-    process, network, data = _parts()
+    _, network, data = _parts()
     from steepest.diffusion import training
 
     settings = training.Settings(BATCH, "denoising", "velocity", 0.999, 0.1, 0.0, -6.0, 3.0)

@@ -72,7 +72,7 @@ class Wrong(diffusion.AbstractModel):
 
 
 def test_the_bound_against_a_gaussian_in_closed_form():
-    # With this score the reversed SDE keeps N(0, 1), whatever the data: KL is that of two Gaussians.
+    # With this score the reversed SDE keeps N(0, 1), whatever the data: KL of two Gaussians.
     law = st.GaussianMixture(jnp.zeros(1), jnp.array([[0.8]]), jnp.array([[0.6]]))
     truth = diffusion.ExactMixture(law)
     points = law.sample(jax.random.key(0), 20_000)
@@ -244,7 +244,7 @@ def test_networks_have_the_shape_of_their_points():
     for shape in ((8, 8), (4, 6, 3)):
         net = diffusion.UNet(shape, KEY, width=8, classes=3, dtype=jnp.float32)
         x = jax.random.normal(KEY, shape, jnp.float32)
-        out = net(x, jnp.float32(0.1), 2)
+        out = eqx.filter_jit(net)(x, jnp.float32(0.1), 2)
         assert out.shape == shape and out.dtype == jnp.float32
         assert float(jnp.abs(out).max()) == 0.0  # starts as the Gaussian's score
     # A convolution against XLA's.

@@ -49,7 +49,7 @@ def read(table: Any, folder: Path, share: float, seed: int) -> Points:
         if quantum:
             notes.append(f"values spaced by {table.quantum:g} are filled by uniform noise")
     order = np.random.default_rng(seed).permutation(len(x))
-    held = int(round(share * len(x)))
+    held = round(share * len(x))
     if held < 20 or len(x) - held < 20:
         raise ArgumentError("train.held_out", share, f"of {len(x)} points both parts need 20")
     out, keep = order[:held], order[held:]

@@ -9,13 +9,14 @@ which is 1/2 int g^2 E|s - s_model|^2 dt; a sampler that holds D over steps u_k 
 
     integral (mmse(u_k) - mmse(u)) / r^2 du,
 
-since D(x_t) is a martingale in falling noise. Source: Song et al., NeurIPS 2021; Benton et al., ICLR
-2024 (discretisation); Guo, Shamai and Verdu, IEEE Trans. Inf. Theory 51 (2005) 1261.
+since D(x_t) is a martingale in falling noise. Source: Song et al., NeurIPS 2021; Benton et al.,
+ICLR 2024 (discretisation); Guo, Shamai and Verdu, IEEE Trans. Inf. Theory 51 (2005) 1261.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -140,7 +141,7 @@ class ReverseBooks:
         grid = np.asarray(ratios, float)
         logs = np.log(np.maximum(grid, math.exp(u[0])))
         paid = []
-        for high, low in zip(logs[:-1], logs[1:], strict=True):
+        for high, low in itertools.pairwise(logs):
             fine = np.linspace(low, high, 33)
             inside = np.interp(high, u, curve) - np.interp(fine, u, curve)
             paid.append(np.trapezoid(inside * np.exp(-2 * fine), fine))

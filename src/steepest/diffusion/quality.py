@@ -24,7 +24,7 @@ def two_sample_accuracy(a: Any, b: Any, neighbours: int = 5) -> float:
         raise ArgumentError("neighbours", neighbours, "an odd number, so that there is no draw")
     together = np.concatenate([a[:n], b[:n]])
     side = np.repeat([0, 1], n)
-    _, near = KDTree(together).query(together, k=neighbours + 1)
+    near = np.asarray(KDTree(together).query(together, k=neighbours + 1)[1])
     own = near == np.arange(2 * n)[:, None]
     # The point itself is left out; where copies hide it, the last one is.
     own[~own.any(axis=1), -1] = True

@@ -32,7 +32,7 @@ from .processes import AbstractProcess
 LOSSES = ("denoising", "sliced", "implicit")
 WEIGHTINGS = ("velocity", "likelihood")
 CHUNK = 50
-"""Steps in one compiled call; checkpoints are at its multiples, so that a resumed run repeats it."""
+"""Steps in one compiled call. Checkpoints are at its multiples: a resumed run repeats the calls."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,8 @@ def fit(
 ) -> Fit:
     """Train `network` as the score of `data` under `process`.
 
-    `data`: (n, ...) floats. `network`: (x, noise, label) -> array like x. `labels`: (n,) integers from 0; a share
+    `data`: (n, ...) floats. `network`: (x, noise, label) -> array like x. `labels`: (n,) integers
+    from 0, a share
     `unlabelled` of them is hidden, so that one network serves classifier-free guidance.
     `optimizer`: an optax transformation, by default Adam with clipping and a cosine decay from
     `learning_rate`. `weighting`: "velocity" (unit loss on v, noise near the scale of the data) or
