@@ -20,6 +20,7 @@ NAMES = (
     "calibration",
     "posteriors",
     "evidence",
+    "diffusion",
 )
 
 

@@ -45,7 +45,7 @@ def test_times_are_found_back_from_their_noise(process, dtype, tolerance):
 
 @pytest.mark.parametrize("process", ALL, ids=IDS)
 def test_the_lifted_flow_has_the_kernel_as_its_law(process):
-    # A Gaussian stays one under the flow of its law, so its moments are m alpha, S alpha^2 + sigma^2.
+    # A Gaussian stays one under the flow of its law: moments m alpha and S alpha^2 + sigma^2.
     mean, deviation = jnp.array([1.5, -0.5]), jnp.array([0.3, 0.8])
     start, end = 0.01 * process.end, 0.6 * process.end
     a0, a1 = process.alpha(start), process.alpha(end)
@@ -93,7 +93,7 @@ def test_critical_damping_is_a_flow_with_its_kernel(damped):
     found = damped.law(start, 0.8).component(0)
     np.testing.assert_allclose(run.final.mean, found.mean, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(run.final.covariance, found.covariance, rtol=1e-6, atol=1e-9)
-    # Critical: the two rates coincide, so A has one double eigenvalue -2 beta ... and no rotation.
+    # Critical: the two rates coincide, so A has one double eigenvalue and no rotation.
     rates = jnp.linalg.eigvals(damped.matrix)
     assert float(jnp.abs(rates.imag).max()) < 1e-3 * float(jnp.abs(rates.real).max())
     np.testing.assert_allclose(damped.stationary, jnp.diag(jnp.array([1.0, 0.25])), atol=1e-12)

@@ -105,9 +105,7 @@ ORDERS = [  # sampler, rule of its grid, its order
 ]
 
 
-@pytest.mark.parametrize(
-    "scheme, rule, order", ORDERS, ids=[f"{getattr(s, '__name__', s.__class__.__name__)}{o}" for s, _, o in ORDERS]
-)  # fmt: skip
+@pytest.mark.parametrize("scheme, rule, order", ORDERS, ids=[str(i) for i in range(len(ORDERS))])
 def test_measured_orders_against_the_probability_flow(plane, reference, scheme, rule, order):
     start, end = reference
     scheme = anchored.Anchored.of(plane, solver_order=2) if isinstance(scheme, type) else scheme
@@ -115,7 +113,9 @@ def test_measured_orders_against_the_probability_flow(plane, reference, scheme, 
     for steps in counts:
         to_zero = rule == "angle"
         grid = diffusion.times(EDM, steps, scheme, rule=rule, to_zero=to_zero)
-        x = diffusion.sample(EDM, plane, jax.random.key(0), 300, scheme=scheme, grid=grid, start=start)
+        x = diffusion.sample(
+            EDM, plane, jax.random.key(0), 300, scheme=scheme, grid=grid, start=start
+        )
         if not to_zero:  # the same last half step as the reference
             last = jax.vmap(lambda z: plane.denoise(z, jnp.asarray(1.0), jnp.asarray(2e-3)))(x)
             x = 0.5 * (x + last)
@@ -132,7 +132,9 @@ def test_few_evaluations_suffice_with_the_moments(plane, reference):
     ours = anchored.Anchored.of(plane)
 
     def error(scheme, steps):
-        x = diffusion.sample(EDM, plane, jax.random.key(0), 300, scheme=scheme, steps=steps, start=start)
+        x = diffusion.sample(
+            EDM, plane, jax.random.key(0), 300, scheme=scheme, steps=steps, start=start
+        )
         return float(jnp.sqrt(jnp.mean(jnp.sum((x - end) ** 2, axis=1))))
 
     for steps in (5, 10, 20):
@@ -141,7 +143,9 @@ def test_few_evaluations_suffice_with_the_moments(plane, reference):
 
 
 def test_a_gaussian_is_solved_exactly_in_one_step():
-    law = st.GaussianMixture(jnp.zeros(1), jnp.array([[1.0, -2.0]]), jnp.array([[[0.5, 0.0], [0.3, 1.2]]]))
+    law = st.GaussianMixture(
+        jnp.zeros(1), jnp.array([[1.0, -2.0]]), jnp.array([[[0.5, 0.0], [0.3, 1.2]]])
+    )
     model = diffusion.ExactMixture(law)
     for process in (EDM, diffusion.VariancePreserving(), diffusion.SubVariancePreserving()):
         start = diffusion.prior(process, (2,), jax.random.key(0), 4, jnp.float64)
@@ -163,7 +167,10 @@ SCHEMES = {
 }
 
 
-CASES = [(name, 2) for name in SCHEMES] + [("reverse SDE, exponential", 32), ("probability flow", 32)]
+CASES = [(name, 2) for name in SCHEMES] + [
+    ("reverse SDE, exponential", 32),
+    ("probability flow", 32),
+]
 
 
 @pytest.mark.parametrize("name, d", CASES)
@@ -225,18 +232,23 @@ def test_the_probability_flows_density_is_the_exact_one(plane):
     prior = -0.5 * jnp.sum((found.latent / 80.0) ** 2, 1) - d * jnp.log(80.0 * np.sqrt(2 * np.pi))
     exact_end = noised(plane.mixture, 1.0, 80.0).log_prob(found.latent)
     np.testing.assert_allclose(found.value - prior + exact_end, law.log_prob(x), atol=1e-4)
-    guessed = diffusion.log_likelihood(process, plane, x[:10], probes=16, key=jax.random.key(1))
-    gap = np.abs(guessed.value - found.value[:10])
-    assert (gap < 4 * guessed.error + 1e-3).all() and float(guessed.error.max()) > 0
+    # In the plane a Rademacher probe has two values only: the errors are judged together.
+    guessed = diffusion.log_likelihood(process, plane, x, probes=64, key=jax.random.key(1))
+    gap, error = guessed.value - found.value, guessed.error
+    assert 0.5 < float(jnp.sqrt(jnp.mean(gap**2) / jnp.mean(error**2))) < 2.0
     back = diffusion.transport(process, plane, found.latent, 80.0, 1e-3, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(back, x, atol=1e-4)  # encode, decode
 
 
 def test_conditioning_on_a_linear_observation_has_the_exact_posterior():
     # One Gaussian: moment matching is exact. A mixture: close where the observation is blurred.
-    single = st.GaussianMixture(jnp.zeros(1), jnp.array([[0.5, -1.0]]), jnp.array([[[1.0, 0], [0.6, 0.5]]]))
-    matrix, value, deviation = jnp.array([[1.0, 0.5]]), jnp.array([1.2]), 0.3
-    for law, tolerance in ((single, 1.6), (mixture(2, seed=3), 4.0)):
+    single = st.GaussianMixture(
+        jnp.zeros(1), jnp.array([[0.5, -1.0]]), jnp.array([[[1.0, 0], [0.6, 0.5]]])
+    )
+    matrix, value, deviation = jnp.array([[1.0, 0.5]]), jnp.array([1.2]), 1.0
+    # Of the mixture the matched Gaussian is an approximation: 1.9 floors are measured, and the law
+    # without the observation is at 7.7.
+    for law, tolerance in ((single, 1.6), (mixture(2, seed=3), 2.6)):
         model = diffusion.ExactMixture(law)
         exact = diffusion.observed_mixture(law, matrix, value, deviation)
         # The exact posterior: Bayes at random points, up to the evidence.
@@ -250,6 +262,8 @@ def test_conditioning_on_a_linear_observation_has_the_exact_posterior():
         one, two = (exact.sample(jax.random.key(k), 2000) for k in (2, 3))
         floor = quality.sliced_wasserstein(one, two)
         assert quality.sliced_wasserstein(found, one) < tolerance * floor
+        free = law.sample(jax.random.key(5), 2000)
+        assert quality.sliced_wasserstein(free, one) > 2.6 * floor
 
 
 def test_float32_stays_float32_and_labels_guide():

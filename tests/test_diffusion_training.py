@@ -43,8 +43,8 @@ def test_a_trained_model_samples_its_data_and_the_bound_holds(moons, trained):
     key = jax.random.key(2)
     x = diffusion.sample(EDM, trained.model, key, 2000, steps=25)
     assert quality.two_sample_accuracy(held, x) < 0.6
-    rough = diffusion.sample(EDM, diffusion.Learned(small(), trained.model.mean,
-                                                    trained.model.covariance), key, 2000)  # fmt: skip
+    untrained = diffusion.Learned(small(), trained.model.mean, trained.model.covariance)
+    rough = diffusion.sample(EDM, untrained, key, 2000)
     assert quality.two_sample_accuracy(held, rough) > 0.7  # untrained: the Gaussian, and seen to be
     books = diffusion.reverse_books(EDM, trained.model, held, key, truth=truth)
     assert 0 < books.bound < 0.5 and (books.gap >= 0).all()
@@ -72,8 +72,7 @@ class Wrong(diffusion.AbstractModel):
 
 
 def test_the_bound_against_a_gaussian_in_closed_form():
-    # With this score the reversed SDE has the law N(0, 1) at its end, whatever the data: KL is that
-    # of two Gaussians, and by Girsanov the bound is tight at T = infinity ... it can only be larger.
+    # With this score the reversed SDE keeps N(0, 1), whatever the data: KL of two Gaussians.
     law = st.GaussianMixture(jnp.zeros(1), jnp.array([[0.8]]), jnp.array([[0.6]]))
     truth = diffusion.ExactMixture(law)
     points = law.sample(jax.random.key(0), 20_000)
@@ -86,8 +85,8 @@ def test_the_bound_against_a_gaussian_in_closed_form():
 
 
 def test_the_profile_says_where_steps_help(moons):
-    # The books of the exact model know nothing but mmse(u); the grid that they choose must beat the
-    # uniform ones at the same count, and extra steps at the dearest place those at the cheapest.
+    # The books of the exact model know nothing but mmse(u): two extra steps where they say that a
+    # step is dear must help more than two where it is cheap.
     truth, _, held = moons
     held = held.astype(jnp.float64)
     books = diffusion.reverse_books(EDM, truth, held, KEY, truth=truth, low=0.01)
@@ -111,7 +110,12 @@ def test_the_profile_says_where_steps_help(moons):
     # The deviation of the estimate is about sqrt(2 KL / n) = 0.006; three of the difference's.
     dear, cheap = coarse(finer(order[-2:])), coarse(finer(order[:2]))
     assert dear < cheap - 0.025, (dear, cheap)
-    assert coarse(best) < coarse(uniform) - 0.025
+    # The dynamic programme's grid is the least of the bound, so no grid of as many steps is below.
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        inner = np.sort(generator.uniform(np.log(0.01), np.log(20.0), 7))[::-1]
+        other = np.exp([np.log(20.0), *inner, np.log(0.01)])
+        assert books.step_losses(best).sum() < 1.02 * books.step_losses(other).sum()
 
 
 def test_the_forward_ledger_falls_where_it_must():
@@ -121,7 +125,9 @@ def test_the_forward_ledger_falls_where_it_must():
     books = diffusion.forward_books(diffusion.VariancePreserving(), truth, points, KEY, levels=40)
     assert books.descends and (books.rate <= 0).all()
     assert books.imbalance < 0.1 * books.free_energy[0]
-    wide = diffusion.ExactMixture(st.GaussianMixture(jnp.zeros(1), jnp.zeros((1, 2)), jnp.full((1, 2), 3.0)))
+    wide = diffusion.ExactMixture(
+        st.GaussianMixture(jnp.zeros(1), jnp.zeros((1, 2)), jnp.full((1, 2), 3.0))
+    )
     x = toys.draw(wide, KEY, 1000)
     other = diffusion.forward_books(diffusion.VariancePreserving(), wide, x, KEY, levels=16)
     assert other.descends and other.entropy[-1] < other.entropy[0]  # entropy itself falls here
@@ -145,11 +151,15 @@ def test_every_loss_has_the_exact_score_as_its_minimum(loss, parametrisation):
             y = z * jnp.sqrt(scale**2 + r**2)
             best = scale**2 / (scale**2 + r**2) * y
             skip, out, _ = probe.coefficients(r)
-            return a * (best - skip * y) / out + (0.0 if parametrisation != "velocity" else (a - 1) * y)
+            return a * (best - skip * y) / out + (
+                0.0 if parametrisation != "velocity" else (a - 1) * y
+            )
 
         return fn
 
-    base = dict(mean=jnp.zeros(1), covariance=scale**2 * jnp.eye(1), parametrisation=parametrisation)
+    base = dict(
+        mean=jnp.zeros(1), covariance=scale**2 * jnp.eye(1), parametrisation=parametrisation
+    )
     probe = diffusion.Learned(None, **base)
     settings = Settings(len(x), loss, "velocity", 0.9, 0.0, 0.0, np.log(0.05), np.log(5.0))
     values = [
@@ -164,7 +174,7 @@ def test_every_loss_has_the_exact_score_as_its_minimum(loss, parametrisation):
 def test_labels_condition_and_can_be_left_out():
     key = jax.random.key(4)
     side = np.arange(4000) % 2
-    x = (np.where(side, 1.5, -1.5)[:, None] + 0.3 * np.random.default_rng(0).normal(size=(4000, 2)))
+    x = np.where(side, 1.5, -1.5)[:, None] + 0.3 * np.random.default_rng(0).normal(size=(4000, 2))
     found = diffusion.fit(EDM, small(classes=2), x.astype(np.float32), key, labels=side, steps=300,
                           learning_rate=5e-3, unlabelled=0.3)  # fmt: skip
     asked = np.arange(400) % 2
@@ -219,7 +229,9 @@ def test_a_saved_model_comes_back_and_strangers_are_refused(tmp_path, trained):
     for spoil in (
         lambda: path.write_bytes(b"no archive"),
         lambda: diffusion.save_model(path, trained.model, EDM, described | {"width": 16}, {}),
-        lambda: diffusion.save_model(path, trained.model, EDM, described | {"kind": "os.system"}, {}),
+        lambda: diffusion.save_model(
+            path, trained.model, EDM, described | {"kind": "os.system"}, {}
+        ),
         lambda: np.savez(path, header=np.frombuffer(b"{}", np.uint8)),
         path.unlink,
     ):
@@ -232,7 +244,7 @@ def test_networks_have_the_shape_of_their_points():
     for shape in ((8, 8), (4, 6, 3)):
         net = diffusion.UNet(shape, KEY, width=8, classes=3, dtype=jnp.float32)
         x = jax.random.normal(KEY, shape, jnp.float32)
-        out = net(x, jnp.float32(0.1), 2)
+        out = eqx.filter_jit(net)(x, jnp.float32(0.1), 2)
         assert out.shape == shape and out.dtype == jnp.float32
         assert float(jnp.abs(out).max()) == 0.0  # starts as the Gaussian's score
     # A convolution against XLA's.
@@ -246,6 +258,7 @@ def test_networks_have_the_shape_of_their_points():
     applied = diffusion.Applied(lambda v, x, noise, label: v["a"] * x, {"a": jnp.float32(2.0)})
     data = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
     found = diffusion.fit(EDM, applied, data, KEY, steps=10)  # any apply function is trained
+    assert found.model.network.variables["a"].dtype == jnp.float32
     assert found.model.network.variables["a"] != 2.0
 
 

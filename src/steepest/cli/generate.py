@@ -40,7 +40,8 @@ def parse(tables: dict[str, Any], name: str) -> dict[str, Any]:
     ]
     parts: dict[str, Any] = {}
     given = tables.get("data")
-    kind = given.get("kind") if isinstance(given, dict) else None
+    given = given if isinstance(given, dict) else {}
+    kind = given.get("kind")
     if kind not in DATA:
         mistakes.append(f"data.kind: got {kind!r}; {suggest(str(kind), tuple(DATA))}")
     else:
@@ -95,7 +96,7 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
         x, held = x.reshape(len(x), -1), held.reshape(len(held), -1)
     place.parent.mkdir(parents=True, exist_ok=True)
     kept = checkpoint_path(place)
-    network = files.build_network(described, jax.random.fold_in(key, 1))
+    network = files.build_network(described, jax.random.fold_in(key, 1), np.float32)
     fitted = diffusion.fit(
         process,
         network,

@@ -49,7 +49,7 @@ def read(table: Any, folder: Path, share: float, seed: int) -> Points:
         if quantum:
             notes.append(f"values spaced by {table.quantum:g} are filled by uniform noise")
     order = np.random.default_rng(seed).permutation(len(x))
-    held = int(round(share * len(x)))
+    held = round(share * len(x))
     if held < 20 or len(x) - held < 20:
         raise ArgumentError("train.held_out", share, f"of {len(x)} points both parts need 20")
     out, keep = order[:held], order[held:]
@@ -95,7 +95,9 @@ def _csv(table: Any, folder: Path) -> tuple[np.ndarray, np.ndarray | None, tuple
     levels = sorted(set(found), key=lambda t: (not NUMBER.fullmatch(t), float(t) if
                     NUMBER.fullmatch(t) else 0.0, t))  # fmt: skip
     if len(levels) > 1000:
-        raise TableError(f"{path.name}, column {table.label!r}: {len(levels)} classes, at most 1000")
+        raise TableError(
+            f"{path.name}, column {table.label!r}: {len(levels)} classes, at most 1000"
+        )
     code = {level: i for i, level in enumerate(levels)}
     return values, np.asarray([code[t] for t in found]), tuple(levels)
 
@@ -112,7 +114,9 @@ def _npz(table: Any, folder: Path) -> tuple[np.ndarray, np.ndarray | None, tuple
     except ArgumentError:
         raise
     except Exception as error:
-        raise ArgumentError("data.data", table.data, f"not an .npz of plain arrays ({error})") from None
+        raise ArgumentError(
+            "data.data", table.data, f"not an .npz of plain arrays ({error})"
+        ) from None
     wanted = [table.array] + ([table.label] if table.label else [])
     for name in wanted:
         if name not in arrays:

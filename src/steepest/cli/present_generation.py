@@ -49,7 +49,7 @@ def judge(
         checks.append(
             _check(
                 "two samples", accuracy, ALIKE, accuracy <= ALIKE,
-                "share that five neighbours assign to the right one of data and samples; 0.5 is alike",
+                "share that five neighbours assign to the right side, data or sample; 0.5 is alike",
             )
         )  # fmt: skip
     if points.truth is not None:
@@ -104,12 +104,21 @@ def _truths(
     sde = diffusion.MultiStep(churn=1.0, solver_order=1)
     drawn = diffusion.sample(process, model, key, len(points.held_out), scheme=sde, steps=200)
     coarse, bias = quality.coarse_divergence(points.held_out, drawn)
-    allowed = reverse.bound + 3 * reverse.bound_error + float(reverse.step_losses(
-        process.ratio(jnp.asarray(diffusion.times(process, 200, sde)))).sum()) + bias + 3 * bias
+    allowed = (
+        reverse.bound
+        + 3 * reverse.bound_error
+        + float(
+            reverse.step_losses(
+                process.ratio(jnp.asarray(diffusion.times(process, 200, sde)))
+            ).sum()
+        )
+        + bias
+        + 3 * bias
+    )
     found = [
         _check(
             "KL bound", coarse, allowed, coarse <= allowed,
-            f"KL of histograms (data, reversed SDE) against the bound {reverse.bound:.3g} nats, its "
+            f"KL of histograms (data, reversed SDE) against the bound {reverse.bound:.3g}, its "
             "error, the steps taken, and what sampling shows of equal laws",
         )
     ]  # fmt: skip
@@ -119,7 +128,7 @@ def _truths(
         found.append(
             _check(
                 "free energy descent", max(rise, 0.0), tolerance, forward.descends,
-                f"KL to the noise falls from {forward.free_energy[0]:.3g}; entropy may rise or fall",
+                f"KL to the noise falls from {forward.free_energy[0]:.3g}; entropy may do either",
             )
         )  # fmt: skip
     return found
@@ -174,7 +183,7 @@ def record(
         facts.append(("KL bound", f"{judged.reverse.bound:.3g} nats"))
     measures = Sheet("Measures", tuple(judged.measures), "On points that training has not seen.")
     held = sum(check["verdict"] == "passed" for check in judged.checks)
-    row = {name: text for name, text in process.flow().row().items()}
+    row = dict(process.flow().row())
     return Record(
         title=title,
         passed=passed,
@@ -206,8 +215,9 @@ def _pictures(fitted: Any, points: Any, samples: Any, labels: Any, judged: Judge
         )
     elif samples.ndim in (3, 4):
         many = 10 * (len(points.classes) or 6)
-        order = np.argsort(labels[: 10 * len(points.classes)], kind="stable") if labels is not None \
-            else np.arange(min(60, len(samples)))  # fmt: skip
+        order = np.arange(min(60, len(samples)))
+        if labels is not None:
+            order = np.argsort(labels[: 10 * len(points.classes)], kind="stable")
         yield Picture(
             "samples",
             f"{min(many, len(order))} samples.",

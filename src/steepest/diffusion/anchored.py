@@ -18,10 +18,8 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from .. import tree
 from ..errors import ArgumentError
@@ -130,7 +128,10 @@ def adams(places: tuple[Any, ...], values: tuple[Any, ...], end: Any, count: Any
     for k in range(1, min(len(values), 5)):
         # Divided differences of order k; those that use unreal values are not added.
         gap = [places[i + k] - places[i] for i in range(len(table) - 1)]
-        table = [(b - a) / jnp.where(g == 0, 1.0, g) for a, b, g in zip(table, table[1:], gap)]
+        table = [
+            (b - a) / jnp.where(g == 0, 1.0, g)
+            for a, b, g in zip(table, table[1:], gap, strict=False)
+        ]
         term = table[0] * _integral(nodes, tau)
         total = total + jnp.where(count > k, term, 0.0)
         nodes.append(places[k] - zero)

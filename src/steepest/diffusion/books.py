@@ -9,13 +9,14 @@ which is 1/2 int g^2 E|s - s_model|^2 dt; a sampler that holds D over steps u_k 
 
     integral (mmse(u_k) - mmse(u)) / r^2 du,
 
-since D(x_t) is a martingale in falling noise. Source: Song et al., NeurIPS 2021; Benton et al., ICLR
-2024 (discretisation); Guo, Shamai and Verdu, IEEE Trans. Inf. Theory 51 (2005) 1261.
+since D(x_t) is a martingale in falling noise. Source: Song et al., NeurIPS 2021; Benton et al.,
+ICLR 2024 (discretisation); Guo, Shamai and Verdu, IEEE Trans. Inf. Theory 51 (2005) 1261.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -73,8 +74,8 @@ def forward_books(
     if not truth.exact:
         raise ArgumentError("truth", type(truth).__name__, "a model that knows log p")
     clean = jnp.asarray(points)
-    ends = (float(process.log_snr(jnp.asarray(t))) for t in (process.end, process.start))
-    grid = np.linspace(*ends, levels)
+    low, high = (float(process.log_snr(jnp.asarray(t))) for t in (process.end, process.start))
+    grid = np.linspace(low, high, levels)
     times = np.sort(np.asarray(process.time_of(jnp.exp(-jnp.asarray(grid)))))
     stationary = float(process.drift(jnp.asarray(0.5 * process.end))) < 0
     noise = jax.random.normal(key, clean.shape, clean.dtype)
@@ -83,7 +84,7 @@ def forward_books(
     def at(t: Any) -> Any:
         alpha, sigma = process.alpha(t), process.sigma(t)
         x = alpha * clean + sigma * noise
-        logs = jax.vmap(lambda z: truth.log_prob(z, alpha, sigma))(x)
+        logs: Any = jax.vmap(lambda z: truth.log_prob(z, alpha, sigma))(x)
         scores = jax.vmap(lambda z: truth.score(z, alpha, sigma))(x)
         d = math.prod(x.shape[1:])
         squared = jnp.sum(x.reshape(len(x), -1) ** 2, axis=1)
@@ -140,7 +141,7 @@ class ReverseBooks:
         grid = np.asarray(ratios, float)
         logs = np.log(np.maximum(grid, math.exp(u[0])))
         paid = []
-        for high, low in zip(logs[:-1], logs[1:], strict=True):
+        for high, low in itertools.pairwise(logs):
             fine = np.linspace(low, high, 33)
             inside = np.interp(high, u, curve) - np.interp(fine, u, curve)
             paid.append(np.trapezoid(inside * np.exp(-2 * fine), fine))
@@ -205,7 +206,8 @@ def reverse_books(
         loss = jnp.mean(size(found - x0))
         if truth is None:
             return loss, jnp.nan, jnp.nan, jnp.nan
-        best = jax.vmap(lambda z: truth.denoise(z, alpha, sigma))(x)
+        known = truth
+        best = jax.vmap(lambda z: known.denoise(z, alpha, sigma))(x)
         gap = size(found - best)
         error = jnp.std(gap) / math.sqrt(len(x))
         return loss, jnp.mean(size(best - x0)), jnp.mean(gap), error

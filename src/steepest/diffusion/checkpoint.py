@@ -105,8 +105,11 @@ def _fill(like: Any, arrays: dict[str, np.ndarray], path: Path, same: bool = Tru
     filled = []
     for i, leaf in enumerate(leaves):
         found = arrays.get(f"leaf_{i}")
-        fits = found is not None and found.shape == leaf.shape
-        if not fits or (found.dtype != leaf.dtype if same else found.dtype.kind != "f"):
+        if (
+            found is None
+            or found.shape != leaf.shape
+            or (found.dtype != leaf.dtype if same else found.dtype.kind != "f")
+        ):
             raise ArgumentError("path", path, "its arrays do not fit this network")
         filled.append(jnp.asarray(found))
     return jax.tree.unflatten(structure, filled)
@@ -133,14 +136,15 @@ def rebuild_process(described: dict[str, Any]) -> Any:
         raise ArgumentError("process", kind, str(error)) from None
 
 
-def build_network(described: dict[str, Any], key: Any) -> Any:
+def build_network(described: dict[str, Any], key: Any, dtype: Any = None) -> Any:
     """The untrained network of a description {kind, shape, width, depth, classes}."""
     shape, classes = tuple(described["shape"]), int(described["classes"])
     if described["kind"] == "unet":
-        return networks.UNet(shape, key, width=described["width"], classes=classes)
+        return networks.UNet(shape, key, width=described["width"], classes=classes, dtype=dtype)
     if described["kind"] == "perceptron":
         (d,) = shape
-        options = dict(width=described["width"], depth=described["depth"], classes=classes)
+        width, depth = described["width"], described["depth"]
+        options = dict(width=width, depth=depth, classes=classes, dtype=dtype)
         return networks.Perceptron(d, key, **options)
     raise ArgumentError("network", repr(described["kind"]), "'perceptron' or 'unet'")
 

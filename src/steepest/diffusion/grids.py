@@ -58,7 +58,7 @@ def times(
     rule = getattr(scheme, "rule", "karras") if rule is None else rule
     if rule not in RULES:
         raise ArgumentError("rule", repr(rule), f"one of {RULES}")
-    to_zero = getattr(scheme, "to_zero", False) if to_zero is None else to_zero
+    to_zero = bool(getattr(scheme, "to_zero", False)) if to_zero is None else to_zero
     if rule == "time":
         last = 0.0 if to_zero else process.start
         return np.linspace(process.end, last, steps + 1)

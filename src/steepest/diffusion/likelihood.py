@@ -117,7 +117,15 @@ def _solve(field: Any, y: Any, start: Any, end: Any, rtol: float, atol: float) -
 
 @eqx.filter_jit
 def _all(
-    process: Any, model: Any, x: Any, keys: Any, begin: Any, probes: int, rtol: Any, atol: Any, label
+    process: Any,
+    model: Any,
+    x: Any,
+    keys: Any,
+    begin: Any,
+    probes: int,
+    rtol: Any,
+    atol: Any,
+    label,
 ) -> Any:
     end = process.end
 
@@ -129,7 +137,9 @@ def _all(
             at = lambda z: velocity(process, model, t, z, label)  # noqa: E731
             if signs is None:
                 moved = at(y[0])
-                slope = jnp.trace(jax.jacfwd(lambda z: at(z.reshape(y[0].shape)).ravel())(y[0].ravel()))
+                slope = jnp.trace(
+                    jax.jacfwd(lambda z: at(z.reshape(y[0].shape)).ravel())(y[0].ravel())
+                )
                 return moved, slope
             moved, push = jax.linearize(at, y[0])
             return moved, jax.vmap(lambda e: jnp.sum(e * push(e)))(signs)

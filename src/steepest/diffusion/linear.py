@@ -108,7 +108,7 @@ class LinearProcess(eqx.Module):
         -V - T log p). Where K is not symmetric the sample paths are not those of the reversed
         process, but the marginals are: K_anti grad log p moves no mass of p.
         """
-        temperature = self.forward.temperature()
+        temperature: Any = self.forward.temperature()
         factor = 2.0 if noise else 1.0
 
         def energy(z: Any, s: Any) -> Any:

@@ -130,7 +130,9 @@ class ExactEmpirical(AbstractModel):
         if isinstance(self.data, Tracer) or not hasattr(self.data, "shape"):
             return
         if self.data.ndim < 2 or 0 in self.data.shape:
-            raise ArgumentError("data", f"shape {self.data.shape}", "(n, ...), a row for each point")
+            raise ArgumentError(
+                "data", f"shape {self.data.shape}", "(n, ...), a row for each point"
+            )
         if not bool(jnp.all(jnp.isfinite(self.data))):
             raise ArgumentError("data", "NaN or infinite values", "finite numbers")
 

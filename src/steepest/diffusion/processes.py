@@ -1,4 +1,4 @@
-"""Forward noising as a flow:  dx = f(t) x dt + g(t) dW,  x_t = alpha(t) x_0 + sigma(t) noise (eq. 70).
+"""Forward noising as a flow:  dx = f x dt + g dW,  x_t = alpha x_0 + sigma noise (eq. 70).
 
 Every process is `Flow(|x|^2/2, a(t) Euclidean(), Thermal(T))` in a clock of its own. With
 lambda = log(alpha/sigma), half the log signal-to-noise ratio,

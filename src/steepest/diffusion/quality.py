@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ..errors import ArgumentError
 
@@ -24,7 +24,7 @@ def two_sample_accuracy(a: Any, b: Any, neighbours: int = 5) -> float:
         raise ArgumentError("neighbours", neighbours, "an odd number, so that there is no draw")
     together = np.concatenate([a[:n], b[:n]])
     side = np.repeat([0, 1], n)
-    _, near = cKDTree(together).query(together, k=neighbours + 1)
+    near = np.asarray(KDTree(together).query(together, k=neighbours + 1)[1])
     own = near == np.arange(2 * n)[:, None]
     # The point itself is left out; where copies hide it, the last one is.
     own[~own.any(axis=1), -1] = True
@@ -49,7 +49,7 @@ def memorisation(samples: Any, train: Any, held_out: Any) -> dict[str, float]:
     `ratio` far below 1 means copies. `copies`: the share of samples that are nearer to a training
     point than 1 % of the held-out points are.
     """
-    tree = cKDTree(_rows(train))
+    tree = KDTree(_rows(train))
     ours, theirs = (tree.query(_rows(x))[0] for x in (samples, held_out))
     return {
         "distance of samples": float(np.median(ours)),
@@ -63,7 +63,7 @@ class NearestClasses:
     """A classifier by distance: class probabilities from the k nearest labelled points."""
 
     def __init__(self, points: Any, labels: Any, neighbours: int = 8):
-        self.tree, self.labels = cKDTree(_rows(points)), np.asarray(labels)
+        self.tree, self.labels = KDTree(_rows(points)), np.asarray(labels)
         self.neighbours, self.classes = neighbours, int(self.labels.max()) + 1
 
     def __call__(self, points: Any) -> np.ndarray:

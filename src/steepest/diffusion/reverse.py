@@ -160,10 +160,7 @@ class ReverseFlow(Flow):
         labels: Any = None,
         books: bool = True,
     ):
-        if not isinstance(process, AbstractProcess):
-            raise ArgumentError("process", type(process).__name__, "e.g. VariancePreserving()")
-        if not isinstance(model, AbstractModel):
-            raise ArgumentError("model", type(model).__name__, "a model, e.g. ExactMixture(mixture)")
+        check_parts(process, model)
         knots = np.asarray(grid, float)
         if knots.ndim != 1 or knots.size < 2 or not (np.diff(knots) < 0).all():
             raise ArgumentError("grid", f"shape {knots.shape}", "at least two decreasing times")
@@ -228,6 +225,14 @@ class ReverseFlow(Flow):
         return super().rate_per_point(state, time)
 
 
+def check_parts(process: Any, model: Any) -> None:
+    """Raises ArgumentError for what is no process or no model."""
+    if not isinstance(process, AbstractProcess):
+        raise ArgumentError("process", type(process).__name__, "e.g. VariancePreserving()")
+    if not isinstance(model, AbstractModel):
+        raise ArgumentError("model", type(model).__name__, "a model, e.g. ExactMixture(mixture)")
+
+
 def prior(
     process: AbstractProcess, shape: tuple[int, ...], key: Key[Array, ""], n: int, dtype: Any = None
 ) -> Particles:
@@ -261,6 +266,7 @@ def sample(
 
     if not isinstance(steps, (int, np.integer)) or steps < 1:
         raise ArgumentError("steps", steps, "an integer >= 1")
+    check_parts(process, model)
     scheme = Anchored.of(model, 1.0) if scheme is None else scheme
     grid = grid_times(process, int(steps), scheme) if grid is None else grid
     begin, draw = jax.random.split(key)

@@ -18,7 +18,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from .. import tree
 from ..errors import ArgumentError
@@ -50,7 +49,7 @@ class AbstractSampler(AbstractScheme):
     def move(self, flow: Any, y: Any, memory: Any, levels: Levels, noise: Any) -> tuple[Any, Any]:
         """(y, memory) at the end of a step; `noise` draws a standard normal like y."""
 
-    def init(self, flow, state, time, randomness):
+    def init(self, flow: Any, state: Any, time: Any, randomness: Any) -> Any:
         return ()
 
     def advance(self, flow, state, memory, time, step, randomness):
@@ -268,6 +267,7 @@ class MultiStep(AbstractSampler):
         kept = levels.ratio[1] / levels.ratio[0]
         gain = 1.0 - (kept if self.churn == 0 else kept**2)
         new = (1.0 - gain) * y + gain * clean
+        backward = jnp.zeros_like(y)
         if self.solver_order > 1:
             backward = (clean - memory.values[0]) / (place - memory.places[0])
             second = new + 0.5 * gain * h * backward

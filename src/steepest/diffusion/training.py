@@ -32,7 +32,7 @@ from .processes import AbstractProcess
 LOSSES = ("denoising", "sliced", "implicit")
 WEIGHTINGS = ("velocity", "likelihood")
 CHUNK = 50
-"""Steps in one compiled call; checkpoints are at its multiples, so that a resumed run repeats it."""
+"""Steps in one compiled call. Checkpoints are at its multiples: a resumed run repeats the calls."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Settings:
 def fit(
     process: AbstractProcess,
     network: Any,
-    data: Float[Array, "n ..."],
+    data: Any,
     key: Key[Array, ""],
     *,
     labels: Any = None,
@@ -84,7 +84,8 @@ def fit(
 ) -> Fit:
     """Train `network` as the score of `data` under `process`.
 
-    `network`: (x, noise, label) -> array like x. `labels`: (n,) integers from 0; a share
+    `data`: (n, ...) floats. `network`: (x, noise, label) -> array like x. `labels`: (n,) integers
+    from 0, a share
     `unlabelled` of them is hidden, so that one network serves classifier-free guidance.
     `optimizer`: an optax transformation, by default Adam with clipping and a cosine decay from
     `learning_rate`. `weighting`: "velocity" (unit loss on v, noise near the scale of the data) or
@@ -97,12 +98,17 @@ def fit(
         batch_size, loss, weighting, ema, unlabelled, quantum, *_range(process, data)
     )
     data, labels, classes = _checked(data, labels, settings, steps, checkpoint_every)
+    floats = {x.dtype for x in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))}
+    if len(floats) == 1:  # the precision is the network's
+        data = data.astype(floats.pop())
     model = initial(network, data, parametrisation, classes, quantum)
     check_network(model, classes > 0)
     rule = learning_rate if optimizer is None else "given"
     if optimizer is None:
         warm = max(1, min(200, steps // 10))
-        rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warm, steps, 0.01 * learning_rate)
+        rate = optax.warmup_cosine_decay_schedule(
+            0.0, learning_rate, warm, steps, 0.01 * learning_rate
+        )
         optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     trained, rest = eqx.partition(model.network, eqx.is_inexact_array)
     carry = (trained, trained, optimizer.init(trained))
@@ -199,7 +205,9 @@ def batch_loss(model: Learned, x0: Any, labels: Any, key: Any, settings: Setting
         log_r = low + u * (high - low)
     else:
         middle = jnp.log(model.scale).astype(x0.dtype) - 1.0
-        log_r = jnp.clip(middle + 1.6 * jax.scipy.special.ndtri(jnp.clip(u, 1e-6, 1 - 1e-6)), low, high)
+        log_r = jnp.clip(
+            middle + 1.6 * jax.scipy.special.ndtri(jnp.clip(u, 1e-6, 1 - 1e-6)), low, high
+        )
     noise = jax.random.normal(draw, x0.shape, x0.dtype)
     if labels is not None:
         hidden = jax.random.bernoulli(hide, settings.unlabelled, (n,))
@@ -227,7 +235,9 @@ def batch_loss(model: Learned, x0: Any, labels: Any, key: Any, settings: Setting
             trace = jnp.sum(signs * push)
         return r**2 * (0.5 * jnp.sum(value**2) + trace) / y.size
 
-    return jnp.mean(jax.vmap(one, (0, 0, 0, None if labels is None else 0))(x0, noise, log_r, labels))
+    return jnp.mean(
+        jax.vmap(one, (0, 0, 0, None if labels is None else 0))(x0, noise, log_r, labels)
+    )
 
 
 def _range(process: AbstractProcess, data: Any) -> tuple[float, float]:
@@ -288,7 +298,9 @@ def _checked(data: Any, labels: Any, settings: Settings, steps: int, every: int)
     if labels is not None:
         labels = np.asarray(labels)
         if labels.shape != (len(data),) or not np.issubdtype(labels.dtype, np.integer):
-            raise ArgumentError("labels", f"{labels.dtype}{labels.shape}", f"({len(data)},) integers")
+            raise ArgumentError(
+                "labels", f"{labels.dtype}{labels.shape}", f"({len(data)},) integers"
+            )
         if labels.min() < 0:
             raise ArgumentError("labels", int(labels.min()), "integers from 0")
         classes = int(labels.max()) + 1

@@ -73,9 +73,7 @@ class ProcessTable(Section):
 class NetworkTable(Section):
     """The network: a perceptron for vectors, a U-Net for images."""
 
-    kind: Literal["perceptron", "unet"] = Field(
-        "perceptron", description="'perceptron' or 'unet'"
-    )
+    kind: Literal["perceptron", "unet"] = Field("perceptron", description="'perceptron' or 'unet'")
     width: int = Field(128, ge=8, le=4096, description="an integer from 8 to 4096")
     depth: int = Field(3, ge=1, le=64, description="blocks of a perceptron, 1 to 64")
 
