@@ -91,6 +91,13 @@ def _fit(
 ) -> Fit:
     first, key = jax.random.split(key)
     start = _start(reference, source, target, first, components, covariance == "full")
+    # Adam's steps are of one size: the means are measured in units of their own spread.
+    unit = jnp.maximum(jnp.sqrt(jnp.mean(start.means**2)), 1.0)
+    start = start._replace(means=start.means / unit)
+
+    def whole(values: Parameters) -> Parameters:
+        return values._replace(means=values.means * unit)
+
     schedule = optax.cosine_decay_schedule(rate, steps)
     method = optax.adam(schedule, b2=0.99)
 
@@ -99,12 +106,13 @@ def _fit(
         one, two = jax.random.split(k)
         u = reference.white_source(draw(source, one, batch))
         v = reference.white_target(draw(target, two, batch))
-        loss, slope = jax.value_and_grad(divergence)(values, u, v)
+        loss, slope = jax.value_and_grad(lambda p: divergence(whole(p), u, v))(values)
         move, state = method.update(slope, state, values)
         return (optax.apply_updates(values, move), state), loss
 
     keys = jax.random.split(key, steps)
     (found, _), losses = jax.lax.scan(step, (start, method.init(start)), keys)
+    found = whole(found)
     logits = jax.nn.log_softmax(found.logits)
     return Fit(GaussianMixture(logits, found.means, found.factor()), losses)
 

@@ -117,7 +117,7 @@ class SchrodingerBridge:
     ) -> AbstractBridge:
         one, two = jax.random.split(key)
         starts, stops = _starts(self.source, one, n), _starts(self.target, two, n)
-        reference = self._linear(starts.positions.dtype)
+        reference = self._linear(_middle(starts, stops))
         self._check_precision(reference, starts, stops)
         u, v = reference.white_source(starts.positions), reference.white_target(stops.positions)
         b = stops.weights
