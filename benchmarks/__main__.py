@@ -18,6 +18,7 @@ NAMES = (
     "optimizers",
     "calibration",
     "evidence",
+    "bridges",
 )
 
 

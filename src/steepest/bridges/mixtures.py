@@ -27,6 +27,7 @@ from .gaussians import diagonal_start
 from .reference import LinearReference
 
 COVARIANCES = ("diagonal", "full")
+SHARE = 0.5
 
 
 class Parameters(NamedTuple):
@@ -91,12 +92,13 @@ def _fit(
 ) -> Fit:
     first, key = jax.random.split(key)
     start = _start(reference, source, target, first, components, covariance == "full")
-    # Adam's steps are of one size: the means are measured in units of their own spread.
+    # Adam's steps are of one size: the means, and the logits that balance r_k'u, are measured in
+    # units of the spread of the means, which is large where it is cold.
     unit = jnp.maximum(jnp.sqrt(jnp.mean(start.means**2)), 1.0)
     start = start._replace(means=start.means / unit)
 
     def whole(values: Parameters) -> Parameters:
-        return values._replace(means=values.means * unit)
+        return values._replace(logits=values.logits * unit, means=values.means * unit)
 
     schedule = optax.cosine_decay_schedule(rate, steps)
     method = optax.adam(schedule, b2=0.99)
@@ -150,16 +152,18 @@ def _start(
 ) -> Parameters:
     """Of the Gaussian closed form, coordinate by coordinate, what is left of points of the target.
 
-    The end from u has the mean r + S u there: each component gets the r of one point v, with the u
-    that the Gaussian bridge expects of it, and half of the variance.
+    The end from u has the mean r + S u: each component gets half of the S of the Gaussian bridge,
+    and the r that leads from the u which that bridge expects of a point v to this v. (With the
+    whole of S all r would be the same where it is cold.)
     """
     one, two, three = jax.random.split(key, 3)
     u = reference.white_source(draw(source, one, 2048))
     v = reference.white_target(draw(target, two, 2048))
     S, mean, gain = diagonal_start(u, v)
+    S = SHARE * S
     picked = reference.white_target(draw(target, three, components))
     means = picked - S * (mean + gain * (picked - jnp.mean(v, axis=0)))
-    logs = jnp.broadcast_to(0.5 * jnp.log(0.5 * S), means.shape)
+    logs = jnp.broadcast_to(0.5 * jnp.log(S), means.shape)
     d = means.shape[1]
     lower = jnp.zeros((components, d, d), means.dtype) if full else None
     return Parameters(jnp.zeros(components, means.dtype), means, logs, lower)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
@@ -46,14 +47,15 @@ def ends(
 
 def _ends(potential: Any, mu: Any, D: Any) -> Ends:
     if isinstance(potential, Particles):
-        r, w = potential.positions, jnp.log(potential.weights)
+        # In logarithms throughout: where it is cold the weights themselves underflow.
+        r, w = potential.positions, jax.nn.log_softmax(potential.log_weights)
         root, centre = jnp.sqrt(D), jnp.mean(potential.positions, axis=0)
         a, b = (mu - centre) / root, (r - centre) / root
         logs = a @ b.T - 0.5 * jnp.sum(a**2, 1)[:, None] - 0.5 * jnp.sum(b**2, 1)
         logs = logs + (w + 0.5 * jnp.sum(r**2, 1)) - 0.5 * jnp.sum(jnp.log(D))
         share = _softmax(logs)
         return Ends(logs, r, None, (share @ r - mu) / D)
-    r, weights = potential.means, jnp.log(potential.weights)
+    r, weights = potential.means, jax.nn.log_softmax(potential.log_weights)
     e = mu[:, None, :] - r
     if potential.scales.ndim == 2:
         S = potential.scales**2
