@@ -33,7 +33,7 @@ class AbstractBridge(eqx.Module):
 
     @abc.abstractmethod
     def backward_drift(self, x: Float[Array, "n d"], time: Any) -> Float[Array, "n d"]:
-        """b - 2 T grad log rho_t, t > 0: the drift of the same process run backwards is minus it."""
+        """b - 2 T grad log rho_t, t > 0: run backwards the process drifts by minus this."""
 
     @abc.abstractmethod
     def sample(self, x: Float[Array, "n d"], key: Key[Array, ""]) -> Float[Array, "n d"]:

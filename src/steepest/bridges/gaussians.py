@@ -29,9 +29,7 @@ def gaussian_potential(
     h = values**2 / (jnp.sqrt(values**2 + 0.25) + 0.5)
     root = solve_triangular(L.T, right.T * jnp.sqrt(h), lower=False)
     S = root @ root.T
-    return GaussianMixture(
-        jnp.zeros(1, a.dtype), (b - S @ a)[None], triangular_root(root)[None]
-    )
+    return GaussianMixture(jnp.zeros(1, a.dtype), (b - S @ a)[None], triangular_root(root)[None])
 
 
 def whitened(

@@ -49,12 +49,16 @@ class KnownPair(eqx.Module):
 
 
 def known_pair(
-    dimension: int, temperature: float, key: Key[Array, ""], components: int = 5, radius: float = 5.0
+    dimension: int,
+    temperature: float,
+    key: Key[Array, ""],
+    components: int = 5,
+    radius: float = 5.0,
 ) -> KnownPair:
     """A standard normal, and what `components` quadratics with poles on a sphere make of it.
 
     y | x is a mixture of N(r_k + S_k x, 2 T S_k), with r_k uniform on the sphere and S_k diagonal,
-    entries uniform in [0.5, 1.5] and scaled to the mean one, so that no component wins by its volume.
+    entries uniform in [0.5, 1.5], scaled to the mean one: no component wins by its volume.
     """
     if not isinstance(components, int) or components < 1:
         raise ArgumentError("components", components, "an integer >= 1")
@@ -65,9 +69,7 @@ def known_pair(
     S = jax.random.uniform(two, (components, dimension), minval=0.5, maxval=1.5)
     S = S / jnp.mean(S, axis=1, keepdims=True)
     reference = linear_reference(brownian(temperature), jnp.zeros(dimension), 1.0)
-    w = GaussianMixture(
-        jnp.zeros(components), r / math.sqrt(2.0 * temperature), jnp.sqrt(S)
-    )
+    w = GaussianMixture(jnp.zeros(components), r / math.sqrt(2.0 * temperature), jnp.sqrt(S))
     starts = Particles(source.sample(three, 1000))
     bridge = LinearBridge(reference, w, starts, method="given", why="chosen first")
     return KnownPair(source, End(bridge, source), bridge, float(temperature))
@@ -89,7 +91,11 @@ def unexplained(
 
 
 def sampling_floor(
-    truth: LinearBridge, x: Float[Array, "n d"], variance: Any, key: Key[Array, ""], draws: int = 1000
+    truth: LinearBridge,
+    x: Float[Array, "n d"],
+    variance: Any,
+    key: Key[Array, ""],
+    draws: int = 1000,
 ) -> Float[Array, ""]:
     """The same of the truth against itself where its moments are taken from `draws` samples.
 

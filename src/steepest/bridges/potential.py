@@ -3,7 +3,8 @@
 In the white coordinates of a linear reference (`LinearReference`) the end of a bridge from u has
 the density proportional to exp(-|u - v|^2/2) g(v), with g(v) exp(-|v|^2/2) = w(v) a mixture
 sum_k a_k N(r_k, S_k). At an earlier time, with the end v ~ N(mu, D) under the reference,
-    phi(mu) = sum_k a_k |G_k|^{-1/2} exp(-e'P_k e/2 + e'Q_k r_k + r_k'(1 + D Q_k) r_k/2) / (2 pi)^{d/2}
+    phi(mu) = (2 pi)^{-d/2} sum_k a_k |G_k|^{-1/2}
+              exp(-e'P_k e/2 + e'Q_k r_k + r_k'(1 + D Q_k) r_k/2),
     e = mu - r_k,   G_k = D + S_k (1 - D),   P_k = G_k^{-1} (1 - S_k),   Q_k = G_k^{-1} S_k,
 and component k has the end mean r_k + Q_k'e + D Q_k r_k and the covariance D Q_k. Atoms are S = 0.
 Source: Korotin, Gushchin and Burnaev, ICLR 2024 (light bridges), whose formulas for Brownian

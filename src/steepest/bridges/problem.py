@@ -1,6 +1,6 @@
 """The Schroedinger problem (eq. 71) and its solvers.
 
-    min KL(P | P_0) over laws P of paths with P_0-start replaced by source and P-end by target
+min KL(P | P_0) over laws P of paths with P_0-start replaced by source and P-end by target
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ STARTS = 2000
 class SchrodingerBridge:
     """The most likely way from `source` to `target` under `reference`, in the time `horizon`.
 
-    `reference`: a Flow with thermal noise (`brownian(T)`, `ornstein_uhlenbeck(T)`, any linear drift;
-    on grids any reversible flow). `source`, `target`: points (n, d), or a measure: Particles,
+    `reference`: a Flow with thermal noise (`brownian(T)`, `ornstein_uhlenbeck(T)`, any linear
+    drift; on grids any reversible flow). `source`, `target`: points (n, d), or a measure: Particles,
     Gaussian, GaussianMixture, Density, or whatever has sample(key, n).
     Raises ArgumentError for laws that do not fit together and temperatures that cannot work.
     """
@@ -149,7 +149,9 @@ class SchrodingerBridge:
         """The exponents are differences of squares: they need some digits after the point."""
         u, v = reference.white_source(starts.positions), reference.white_target(stops.positions)
         centre = jnp.mean(v, axis=0)
-        largest = float(jnp.max(jnp.sum((u - centre) ** 2, 1)) + jnp.max(jnp.sum((v - centre) ** 2, 1)))
+        largest = float(
+            jnp.max(jnp.sum((u - centre) ** 2, 1)) + jnp.max(jnp.sum((v - centre) ** 2, 1))
+        )
         lost = largest * float(jnp.finfo(v.dtype).eps)
         if not lost < 0.05:
             raise ArgumentError(
@@ -193,7 +195,7 @@ def _notes(name: str, law: Any) -> Any:
         yield f"the {name} has {n} points in {d} dimensions: no full covariance can be told"
     repeated = n - len(np.unique(np.asarray(law.positions), axis=0))
     if repeated:
-        yield f"{repeated} rows of the {name} repeat others; they count as often as they stand there"
+        yield f"{repeated} rows of the {name} repeat others; each counts as often as it stands"
 
 
 def _middle(starts: Particles, stops: Particles) -> Array:

@@ -34,12 +34,15 @@ def save(bridge: LinearBridge, folder: str | Path, **words: Any) -> None:
     for name in ("rotation", "origin", "rates", "push", "temperature", "horizon"):
         arrays[name] = getattr(reference, name)
     if atoms:
-        arrays |= {"points": bridge.potential.positions, "log_weights": bridge.potential.log_weights}
+        arrays |= {
+            "points": bridge.potential.positions,
+            "log_weights": bridge.potential.log_weights,
+        }
     else:
         arrays |= {name: getattr(bridge.potential, name) for name in _PARTS}
     arrays |= {"starts": bridge.starts.positions, "start_weights": bridge.starts.log_weights}
     kept = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
-    np.savez(folder / ARRAYS, **kept)
+    np.savez(folder / ARRAYS, **kept)  # pyright: ignore[reportArgumentType]
     content = {
         "format": FORMAT,
         "kind": "atoms" if atoms else "mixture",

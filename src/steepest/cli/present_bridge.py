@@ -125,9 +125,7 @@ def _pictures(drawn: Drawn) -> Iterator[Picture]:
         "trajectories",
         f"Paths from {min(paths.shape[1], 60)} points of the source to the target.",
         "Paths drawn from the bridge; each is continuous and rough." + flat,
-        lambda theme: figures.bridge_figure(
-            drawn.times, paths, source, target, names, theme=theme
-        ),
+        lambda theme: figures.bridge_figure(drawn.times, paths, source, target, names, theme=theme),
     )
     if paths.shape[2] == 2:
         every = [k for k, _ in _snapshots(drawn)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import half, shorten, thin, themed
+from .canvas import half, shorten, themed, thin
 from .theme import Theme
 
 MOST_PATHS = 60
