@@ -21,6 +21,7 @@ NAMES = (
     "posteriors",
     "evidence",
     "diffusion",
+    "bridges",
 )
 
 

@@ -254,6 +254,80 @@ def sample(
     raise typer.Exit(code)
 
 
+@app.command()
+def bridge(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE.csv", help="Points at the start.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET.csv", help="Points at the end.")],
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Of the reference, in squared units of the data.")
+    ] = 0.1,
+    reference: Annotated[
+        str, typer.Option("--reference", metavar="brownian|ou", help="Before it is conditioned.")
+    ] = "brownian",
+    method: Annotated[
+        str, typer.Option("--method", help="auto, gaussian, mixture or sinkhorn.")
+    ] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The folder; by default runs/ and the names."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")] = 0,
+) -> None:
+    """The most likely flow between two clouds of points: a Schroedinger bridge, audited.
+
+    Both files need the same columns, all numbers. The folder gets bridge/ (the saved model),
+    snapshots.csv, figures and report.html.
+
+    \b
+    steepest bridge examples/data/moon_source.csv examples/data/moon_target.csv
+    steepest bridge A.csv B.csv --temperature 0.5 --reference ou --method sinkhorn
+
+    Exit code: 0 the bridge passed its audit, 1 it does not solve the problem, 2 wrong input.
+    """
+    from ..errors import SteepestError
+
+    try:
+        from .bridge import command
+
+        code = command(source, target, temperature, reference, method, out, seed)
+    except SteepestError as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
+@app.command()
+def transport(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a bridge.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.csv", help="Points with its columns.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="By default NEW_transported.csv, here."),
+    ] = None,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="The mean end of each point instead of a draw.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the draws.")] = 0,
+) -> None:
+    """Carry unseen points to the end of a bridge.
+
+    \b
+    steepest transport runs/moon_source_to_moon_target new.csv --out moved.csv
+
+    Exit code: 0 done, 2 wrong input.
+    """
+    from ..errors import SteepestError
+
+    try:
+        from .bridge import transport as carry
+
+        code = carry(run, new, out, mean, seed)
+    except SteepestError as error:
+        typer.echo(f"steepest: {error}", err=True)
+        code = 2
+    raise typer.Exit(code)
+
+
 def main() -> None:
     """The entry point of the `steepest` command."""
     app()

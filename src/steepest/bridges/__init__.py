@@ -1,0 +1,11 @@
+"""Schroedinger bridges: the most likely flow between two laws (section 7.5, eq. 71)."""
+
+from .audit import audit as audit
+from .base import AbstractBridge as AbstractBridge
+from .grids import GridBridge as GridBridge
+from .known import known_pair as known_pair
+from .known import unexplained as unexplained
+from .linear import LinearBridge as LinearBridge
+from .problem import SchrodingerBridge as SchrodingerBridge
+from .reference import brownian as brownian
+from .reference import ornstein_uhlenbeck as ornstein_uhlenbeck

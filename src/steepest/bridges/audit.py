@@ -1,0 +1,175 @@
+"""Whether a bridge solves the stated problem.
+
+Both ends are compared with the laws that were given, by sliced W2 and MMD; the floor is what the
+same discrepancy takes when the two clouds are pooled and split at random, so that sampling alone
+passes. The potential is held against a Sinkhorn solution on points: the gap of its dual value is
+KL(P* | P) of the bridge corrected by one more iteration. The drift is held against the backward
+equation that makes it Markov.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ..audit.report import Audit, Check
+from ..functionals import MMD, SlicedWasserstein
+from ..states import Particles
+from .base import AbstractBridge
+from .gaussians import whitened
+from .grids import GridBridge
+from .linear import LinearBridge
+from .mixtures import draw
+from .problem import SchrodingerBridge
+from .sinkhorn import sinkhorn, transform
+
+POINTS = 500
+SPLITS = 39
+"""Random splits: their largest value is passed by chance once in 40."""
+SLACK = 1.25
+"""Factor on the largest split, so that false alarms are rarer than that."""
+DUAL_POINTS = 300
+
+
+def audit(
+    problem: SchrodingerBridge, bridge: AbstractBridge, key: Key[Array, ""], n: int = POINTS
+) -> Audit:
+    """The checks of a bridge against the problem that it should solve; `n` points of each cloud."""
+    keys = jax.random.split(key, 8)
+    x, x_new = draw(problem.source, keys[0], n), draw(problem.source, keys[1], n)
+    y, y_new = draw(problem.target, keys[2], n), draw(problem.target, keys[3], n)
+    checks = [
+        *_end("end", bridge.sample(x, keys[4]), y_new, keys[5]),
+        *_end("start", bridge.sample_backward(y, keys[6]), x_new, keys[7]),
+    ]
+    if isinstance(bridge, GridBridge):
+        checks += _on_grid(problem, bridge)
+    elif isinstance(bridge, LinearBridge):
+        if bridge.source is not None:
+            checks += _moments(problem, bridge)
+        checks.append(_dual(problem, bridge, keys[7]))
+        checks.append(_markov(bridge, x, keys[5]))
+    return Audit(tuple(checks))
+
+
+def _end(name: str, found: Any, wanted: Any, key: Any) -> list[Check]:
+    """Two checks of two clouds of equal size."""
+    value, floor = two_samples(found, wanted, key)
+    why = f"bridge against the given law, {len(found)} points of each; floor: random splits"
+    return [
+        Check.compare(f"{name} marginal, sliced W2", value[0], SLACK * floor[0], why),
+        Check.compare(f"{name} marginal, MMD", value[1], SLACK * floor[1], why),
+    ]
+
+
+@eqx.filter_jit
+def two_samples(
+    x: Float[Array, "n d"], y: Float[Array, "n d"], key: Key[Array, ""]
+) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
+    """(sliced W2, MMD) of two clouds, and the largest values over random splits of the pool."""
+    pool, n = jnp.concatenate([x, y]), len(x)
+
+    def one(order: Array) -> Array:
+        a, b = Particles(pool[order[:n]]), Particles(pool[order[n:]])
+        # The functionals are half the squares.
+        both = jnp.stack([SlicedWasserstein(b, 32)(a), MMD(b)(a)])
+        return jnp.sqrt(2.0 * jnp.maximum(both, 0.0))
+
+    orders = jax.vmap(lambda k: jax.random.permutation(k, 2 * n))(jax.random.split(key, SPLITS))
+    return one(jnp.arange(2 * n)), jnp.max(jax.lax.map(one, orders), axis=0)
+
+
+def _on_grid(problem: Any, bridge: GridBridge) -> list[Check]:
+    found = []
+    for name, law, time in (("start", problem.source, 0.0), ("end", problem.target, bridge.span)):
+        gap = bridge.marginal(time).total_variation(law)
+        why = "total variation of the bridge's density and the given one; stops at 1e-8"
+        tolerance = 1e-6 if law.values.dtype == jnp.float64 else 1e-3
+        found.append(Check.compare(f"{name} density", gap, tolerance, why))
+    return found
+
+
+def _moments(problem: Any, bridge: LinearBridge) -> list[Check]:
+    """Of a Gaussian bridge: the end has the moments asked for, to round-off."""
+    if bridge.target is None or bridge.source is None:
+        return []
+    (a, L), (b, M) = whitened(bridge.reference, bridge.source, bridge.target)
+    r, S = bridge.potential.means[0], bridge.potential.component(0).covariance
+    B = M @ M.T
+    gap = jnp.max(jnp.abs(S @ L @ L.T @ S + S - B)) / jnp.max(jnp.abs(B))
+    gap = jnp.maximum(gap, jnp.max(jnp.abs(r + S @ a - b)) / (1.0 + jnp.max(jnp.abs(b))))
+    size = float(jnp.linalg.cond(L @ L.T)) * len(a)
+    tolerance = 100.0 * size * float(jnp.finfo(B.dtype).eps)
+    why = "mean and covariance at the end against those of the Gaussian, relative"
+    return [Check.compare("end moments", gap, tolerance, why)]
+
+
+def _dual(problem: Any, bridge: LinearBridge, key: Any) -> Check:
+    """The dual value of the bridge's potential on fresh points, against the best there is.
+
+    What a Sinkhorn potential of other points reaches there is the floor.
+    """
+    keys = jax.random.split(key, 4)
+    x, x_other = draw(problem.source, keys[0], 2 * DUAL_POINTS).reshape(2, DUAL_POINTS, -1)
+    y, y_other = draw(problem.target, keys[1], 2 * DUAL_POINTS).reshape(2, DUAL_POINTS, -1)
+    white, equal = bridge.reference, jnp.full(DUAL_POINTS, 1.0 / DUAL_POINTS, x.dtype)
+    u, v = white.white_source(x), white.white_target(y)
+    best = sinkhorn(u, equal, v, equal, 1e-3, 2000)
+    other = sinkhorn(
+        white.white_source(x_other), equal, white.white_target(y_other), equal, 1e-3, 2000
+    )
+
+    def value(f: Array) -> Array:
+        return jnp.mean(f) + jnp.mean(transform(v, u, equal, f))
+
+    learned = transform(u, white.white_target(y_other), equal, other.g)
+    gap = best.value - value(-bridge.log_potential(x))
+    floor = best.value - value(learned)
+    if not float(best.error) < 0.05:
+        return Check.undecided("dual gap", "Sinkhorn did not converge on the points of the audit")
+    why = (
+        f"nats on {DUAL_POINTS} points; tolerance: the gap of a Sinkhorn potential of "
+        f"{DUAL_POINTS} other points"
+    )
+    return Check.compare("dual gap", gap, 0.01 + floor, why)
+
+
+def _markov(bridge: LinearBridge, x: Any, key: Any) -> Check:
+    """d/dt log phi + <b, grad log phi> + T (laplacian log phi + |grad log phi|^2) = 0."""
+    time = 0.5 * bridge.horizon
+    points = bridge.sample_paths(x[:32], jnp.asarray([0.5]) * bridge.horizon, key)[0]
+    residual, size = _backward_equation(bridge, points, time)
+    scale = float(jnp.max(size)) + 1.0
+    tolerance = 3e-9 if points.dtype == jnp.float64 else 3e-2
+    why = "the potential of the drift solves the backward equation, by differentiating it"
+    return Check.compare(
+        "drift consistency", float(jnp.max(jnp.abs(residual))) / scale, tolerance, why
+    )
+
+
+@eqx.filter_jit
+def _backward_equation(bridge: Any, x: Any, time: Any) -> tuple[Array, Array]:
+    reference = bridge.reference
+
+    def pulled(p: Array) -> Array:
+        return 0.5 * (bridge.drift(p[None], time)[0] - _own(reference, p)) / reference.temperature
+
+    def one(x: Array) -> tuple[Array, Array]:
+        log = lambda p, t: bridge.log_potential(p[None], t)[0]  # noqa: E731
+        slope = jax.grad(log)(x, time)
+        rate = jax.grad(log, argnums=1)(x, jnp.asarray(time, x.dtype))
+        pull = pulled(x)
+        # The Laplacian from the drift: that the drift is the gradient is part of the check.
+        bend = jnp.trace(jax.jacfwd(pulled)(x))
+        terms = (rate, _own(reference, x) @ slope, reference.temperature * (bend + pull @ slope))
+        return sum(terms), sum(jnp.abs(t) for t in terms)  # type: ignore[return-value]
+
+    return jax.lax.map(one, x)
+
+
+def _own(reference: Any, x: Any) -> Array:
+    return reference.along(reference.drift(reference.turned(x)))

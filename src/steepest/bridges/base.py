@@ -1,0 +1,58 @@
+"""What every bridge can do, whoever solved it."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float, Key
+
+
+class AbstractBridge(eqx.Module):
+    """The law of paths over [0, horizon] nearest a reference, with both ends given (eq. 71).
+
+    `method` names the solver, `why` says why it was taken, `notes` what the user should know.
+    """
+
+    method: eqx.AbstractVar[str]
+    why: eqx.AbstractVar[str]
+    notes: eqx.AbstractVar[tuple[str, ...]]
+
+    @property
+    @abc.abstractmethod
+    def dimension(self) -> int:
+        """d."""
+
+    @property
+    @abc.abstractmethod
+    def horizon(self) -> Any:
+        """The time of the target."""
+
+    @abc.abstractmethod
+    def drift(self, x: Float[Array, "n d"], time: Any) -> Float[Array, "n d"]:
+        """The forward drift b(x, t), t < horizon: dX = b dt + sqrt(2 T) dW."""
+
+    @abc.abstractmethod
+    def backward_drift(self, x: Float[Array, "n d"], time: Any) -> Float[Array, "n d"]:
+        """b - 2 T grad log rho_t, t > 0: run backwards the process drifts by minus this."""
+
+    @abc.abstractmethod
+    def sample(self, x: Float[Array, "n d"], key: Key[Array, ""]) -> Float[Array, "n d"]:
+        """An end for each start."""
+
+    @abc.abstractmethod
+    def sample_backward(self, y: Float[Array, "n d"], key: Key[Array, ""]) -> Float[Array, "n d"]:
+        """A start for each end."""
+
+    @abc.abstractmethod
+    def sample_paths(
+        self, x: Float[Array, "n d"], times: Float[Array, " k"], key: Key[Array, ""]
+    ) -> Float[Array, "k n d"]:
+        """Paths from x at increasing times in (0, horizon]."""
+
+    @abc.abstractmethod
+    def marginal(self, time: Any, key: Key[Array, ""] | None = None, n: int = 1000) -> Any:
+        """The law at a time: a state."""
+
+    def probability_flow(self, x: Float[Array, "n d"], time: Any) -> Float[Array, "n d"]:
+        """(b + b_backward)/2 = b - T grad log rho_t: the velocity of the marginals."""
+        return 0.5 * (self.drift(x, time) + self.backward_drift(x, time))

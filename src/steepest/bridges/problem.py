@@ -1,0 +1,207 @@
+"""The Schroedinger problem (eq. 71) and its solvers.
+
+min KL(P | P_0) over laws P of paths with P_0-start replaced by source and P-end by target
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from .. import tree
+from ..errors import ArgumentError
+from ..flow import Flow
+from ..states import Density, Gaussian, Particles
+from .base import AbstractBridge
+from .gaussians import gaussian_potential
+from .grids import fit_grid
+from .linear import LinearBridge
+from .mixtures import draw, fit_mixture
+from .reference import LinearReference, brownian, linear_reference, temperature_of
+from .sinkhorn import sinkhorn
+
+METHODS = ("auto", "gaussian", "mixture", "sinkhorn", "grid")
+FEW = 200
+"""Points below which a mixture is not worth its parameters."""
+STARTS = 2000
+
+
+class SchrodingerBridge:
+    """The most likely way from `source` to `target` under `reference`, in the time `horizon`.
+
+    `reference`: a Flow with thermal noise (`brownian(T)`, `ornstein_uhlenbeck(T)`, any linear
+    drift; on grids any reversible flow). `source`, `target`: points (n, d), or a measure: Particles,
+    Gaussian, GaussianMixture, Density, or whatever has sample(key, n).
+    Raises ArgumentError for laws that do not fit together and temperatures that cannot work.
+    """
+
+    def __init__(self, reference: Any = None, source: Any = None, target: Any = None,
+                 horizon: float = 1.0):  # fmt: skip
+        self.reference: Flow = brownian() if reference is None else reference
+        self.temperature = temperature_of(self.reference)
+        if not (isinstance(horizon, (int, float)) and 0 < horizon < math.inf):
+            raise ArgumentError("horizon", horizon, "a finite time > 0")
+        self.horizon = float(horizon)
+        self.source, self.target = _law("source", source), _law("target", target)
+        first, last = _dimension(self.source), _dimension(self.target)
+        if first != last:
+            raise ArgumentError("target", f"dimension {last}", f"the source's: {first}")
+        self.dimension = first
+        self.notes = tuple(_notes("source", self.source)) + tuple(_notes("target", self.target))
+
+    def choose(self) -> tuple[str, str]:
+        """(method, why) that "auto" takes."""
+        source, target = self.source, self.target
+        if isinstance(source, Density) and isinstance(target, Density):
+            return "grid", "both laws are densities on a grid"
+        if isinstance(source, Gaussian) and isinstance(target, Gaussian):
+            return "gaussian", "both laws are Gaussian: the closed form"
+        counts = [x.count for x in (source, target) if isinstance(x, Particles)]
+        if len(counts) == 2 and min(counts) < FEW:
+            return "sinkhorn", f"{min(counts)} points are fewer than the {FEW} a mixture needs"
+        return "mixture", "a closed-form drift that also maps unseen points"
+
+    def solve(self, method: str = "auto", key: Key[Array, ""] | None = None, **options: Any) -> Any:
+        """The bridge, by one of `METHODS`; `key` for what draws, `options` of the method.
+
+        gaussian: none (points are replaced by their moments, and a note says so). mixture:
+        components, covariance, steps, batch, rate. sinkhorn: tolerance, most, n (draws of a law
+        without points). grid: tolerance, most.
+        """
+        if method not in METHODS:
+            raise ArgumentError("method", repr(method), f"one of {METHODS}")
+        chosen, why = self.choose() if method == "auto" else (method, "asked for")
+        key = jax.random.key(0) if key is None else key
+        solver = {
+            "gaussian": self._gaussian,
+            "mixture": self._mixture,
+            "sinkhorn": self._sinkhorn,
+            "grid": self._grid,
+        }[chosen]
+        return solver(why, key, **options)
+
+    def _gaussian(self, why: str, key: Any) -> AbstractBridge:
+        notes, laws = [], []
+        for name, law in (("source", self.source), ("target", self.target)):
+            if not isinstance(law, Gaussian):
+                law = Gaussian.fit(law)
+                notes.append(f"the {name} is replaced by the Gaussian with its moments")
+            laws.append(law)
+        reference = self._linear(0.5 * (laws[0].mean + laws[1].mean))
+        potential = gaussian_potential(reference, *laws)
+        starts = Particles(laws[0].sample(key, STARTS))
+        return LinearBridge(
+            reference, potential, starts, *laws, "gaussian", why, (*self.notes, *notes)
+        )
+
+    def _mixture(self, why: str, key: Any, **options: Any) -> AbstractBridge:
+        first, fit = jax.random.split(key)
+        starts = _starts(self.source, first, STARTS)
+        stops = _starts(self.target, first, STARTS)
+        reference = self._linear(_middle(starts, stops))
+        self._check_precision(reference, starts, stops)
+        found = fit_mixture(reference, self.source, self.target, fit, **options)
+        if not bool(tree.all_finite(found.potential)):
+            raise ArgumentError("rate", options.get("rate", 0.03), "the fit diverged: a lower rate")
+        return LinearBridge(
+            reference, found.potential, starts, method="mixture", why=why, notes=self.notes
+        )
+
+    def _sinkhorn(
+        self, why: str, key: Any, *, tolerance: float = 1e-4, most: int = 5000, n: int = STARTS
+    ) -> AbstractBridge:
+        one, two = jax.random.split(key)
+        starts, stops = _starts(self.source, one, n), _starts(self.target, two, n)
+        reference = self._linear(_middle(starts, stops))
+        self._check_precision(reference, starts, stops)
+        u, v = reference.white_source(starts.positions), reference.white_target(stops.positions)
+        b = stops.weights
+        found = sinkhorn(u, starts.weights, v, b, tolerance, most)
+        notes = [*self.notes, "it ends on points of the target only"]
+        if not float(found.error) <= tolerance:
+            notes.append(
+                f"Sinkhorn stopped after {int(found.iterations)} iterations with the end marginal "
+                f"{float(found.error):.2g} off (L1): a higher temperature, or a larger `most`"
+            )
+        # g of the potential in white coordinates: pi = a phi^{-1} exp(-|u - v|^2/2) g(v), and
+        # atoms carry g(v) exp(-|v|^2/2), see `potential`.
+        logs = found.g + jnp.log(b) - 0.5 * jnp.sum(v**2, axis=1)
+        return LinearBridge(
+            reference, Particles(v, logs - jnp.max(logs)), starts, method="sinkhorn", why=why,
+            notes=tuple(notes),
+        )  # fmt: skip
+
+    def _grid(self, why: str, key: Any, **options: Any) -> AbstractBridge:
+        return fit_grid(
+            self.reference, self.source, self.target, self.horizon, why=why, notes=self.notes,
+            **options,
+        )  # fmt: skip
+
+    def _linear(self, origin: Array) -> LinearReference:
+        return linear_reference(self.reference, origin, self.horizon)
+
+    def _check_precision(self, reference: Any, starts: Particles, stops: Particles) -> None:
+        """The exponents are differences of squares: they need some digits after the point."""
+        u, v = reference.white_source(starts.positions), reference.white_target(stops.positions)
+        centre = jnp.mean(v, axis=0)
+        largest = float(
+            jnp.max(jnp.sum((u - centre) ** 2, 1)) + jnp.max(jnp.sum((v - centre) ** 2, 1))
+        )
+        lost = largest * float(jnp.finfo(v.dtype).eps)
+        if not lost < 0.05:
+            raise ArgumentError(
+                "temperature",
+                f"{self.temperature:.3g}, where the exponents reach {largest:.2g} and "
+                f"{v.dtype} rounds them to {lost:.2g}",
+                "a higher temperature" + (", or float64" if v.dtype == jnp.float32 else ""),
+            )
+
+
+def _law(name: str, given: Any) -> Any:
+    """A measure; an array becomes its points."""
+    if given is None:
+        raise ArgumentError(name, None, "points (n, d) or a measure")
+    if hasattr(given, "sample") and not hasattr(given, "ndim"):
+        law = given
+    else:
+        points = tree.as_float(jnp.asarray(given), name)
+        if points.ndim != 2 or 0 in points.shape:
+            raise ArgumentError(name, f"shape {points.shape}", "points (n, d)")
+        law = Particles.from_positions(points)
+    if isinstance(law, Particles):
+        if not hasattr(law.positions, "ndim") or law.positions.ndim != 2:
+            raise ArgumentError(name, "particles that are no points", "positions of shape (n, d)")
+        if not bool(tree.all_finite(law)):
+            raise ArgumentError(name, "NaN or infinite values", "finite points")
+    return law
+
+
+def _dimension(law: Any) -> int:
+    if isinstance(law, Particles):
+        return law.positions.shape[1]
+    return law.grid.dimension if isinstance(law, Density) else law.dimension
+
+
+def _notes(name: str, law: Any) -> Any:
+    if not isinstance(law, Particles):
+        return
+    n, d = law.positions.shape
+    if n < d:
+        yield f"the {name} has {n} points in {d} dimensions: no full covariance can be told"
+    repeated = n - len(np.unique(np.asarray(law.positions), axis=0))
+    if repeated:
+        yield f"{repeated} rows of the {name} repeat others; each counts as often as it stands"
+
+
+def _middle(starts: Particles, stops: Particles) -> Array:
+    return 0.5 * (starts.weights @ starts.positions + stops.weights @ stops.positions)
+
+
+def _starts(law: Any, key: Any, n: int) -> Particles:
+    """The points of a law, or draws of it."""
+    return law if isinstance(law, Particles) else Particles(draw(law, key, n))

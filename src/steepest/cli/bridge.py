@@ -1,0 +1,173 @@
+"""`steepest bridge` and `steepest transport`: two clouds in, the most likely flow between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError
+from . import environment, folder
+
+METHODS = ("auto", "gaussian", "mixture", "sinkhorn")
+REFERENCES = ("brownian", "ou")
+MODEL = "bridge"
+SPEC = "settings.toml"
+
+
+def command(
+    source: Path,
+    target: Path,
+    temperature: float,
+    reference: str,
+    method: str,
+    out: Path | None,
+    seed: int,
+) -> int:
+    """The whole command; returns the exit code. Raises SteepestError for wrong input."""
+    if method not in METHODS:
+        raise ArgumentError("--method", method, f"one of {', '.join(METHODS)}")
+    if reference not in REFERENCES:
+        raise ArgumentError("--reference", reference, f"one of {', '.join(REFERENCES)}")
+    if not 0 < temperature < float("inf"):
+        raise ArgumentError("--temperature", temperature, "a number > 0, in squared data units")
+    out = Path("runs") / f"{source.stem}_to_{target.stem}" if out is None else out
+    place = folder.check_place(out)
+    words = ["steepest", "bridge", str(source), str(target), "--temperature", repr(temperature)]
+    words += ["--reference", reference, "--method", method, "--out", str(out), "--seed", str(seed)]
+    x, y, names = read_pair(source, target)
+    environment.prepare()
+    import jax
+
+    with jax.enable_x64(True):
+        return _run(source, target, x, y, names, temperature, reference, method, place, seed, words)
+
+
+def read_pair(source: Path, target: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Points of two CSV files with the same columns, in the order of the first."""
+    from ..problems.csv_text import MAX_BYTES, read_text
+    from ..problems.points import read_points
+
+    x, names = read_points(source)
+    header = read_text(target, ",", MAX_BYTES)[0]
+    check_columns(target.name, header, source.name, names)
+    y, _ = read_points(target, names)
+    return x, y, names
+
+
+def check_columns(name: str, found: Sequence[str], other: str, wanted: Sequence[str]) -> None:
+    """Raises ArgumentError unless two files have the same columns."""
+    missing = [c for c in wanted if c not in found]
+    extra = [c for c in found if c not in wanted]
+    if missing or extra:
+        said = [f"no column {missing[0]!r}"] if missing else []
+        said += [f"a column {extra[0]!r} that {other} has not"] if extra else []
+        raise ArgumentError(name, " and ".join(said), f"both need the same columns as {other}")
+
+
+def _run(
+    source: Path,
+    target: Path,
+    x: np.ndarray,
+    y: np.ndarray,
+    names: tuple[str, ...],
+    temperature: float,
+    reference: str,
+    method: str,
+    place: Path,
+    seed: int,
+    words: list[str],
+) -> int:
+    import time
+
+    import jax
+
+    from ..bridges import SchrodingerBridge, audit, brownian, ornstein_uhlenbeck
+    from . import present_bridge, screen
+    from .provenance import provenance
+    from .spec import to_toml
+
+    began, before = datetime.now(UTC), time.perf_counter()
+    screen.say(f"steepest bridge {source} {target}")
+    flow = (
+        brownian(temperature)
+        if reference == "brownian"
+        else ornstein_uhlenbeck(temperature, 1.0, 0.5 * (x.mean(axis=0) + y.mean(axis=0)))
+    )
+    problem = SchrodingerBridge(flow, x, y)
+    fit, check, paths = jax.random.split(jax.random.key(seed), 3)
+    bridge = problem.solve(method, fit)
+    seconds = {"solve": time.perf_counter() - before}
+    screen.say(f"method {bridge.method}: {bridge.why}", "dim")
+    for note in bridge.notes:
+        screen.say(note, "yellow")
+    before = time.perf_counter()
+    found = audit(problem, bridge, check)
+    seconds["audit"] = time.perf_counter() - before
+    settings = {
+        "bridge": {
+            "source": os.path.relpath(source, place),
+            "target": os.path.relpath(target, place),
+            "temperature": temperature,
+            "reference": reference,
+            "method": bridge.method,
+            "seed": seed,
+        }
+    }
+    rows = provenance(
+        words, " ".join(words[:2]) + " with the files and numbers of settings.toml", began, seconds,
+        seed=seed, precision="float64", data=source,
+    )  # fmt: skip
+    rows = (*rows, *provenance([], "", began, {}, seed=0, precision="", data=target)[-1:])
+    screen.audit(found)
+    drawn = present_bridge.Drawn.of(bridge, x, y, names, paths)
+    title = f"{source.stem} to {target.stem}"
+    record = present_bridge.record(title, problem, bridge, found, drawn, to_toml(settings), rows)
+    with folder.new_folder(place) as scratch:
+        present_bridge.write(scratch, record, bridge, drawn)
+    screen.say(record.verdict, "bold green" if record.passed else "bold red")
+    screen.say(f"report: {screen.relative(place / 'report.html')}")
+    return 0 if record.passed else 1
+
+
+def transport(run: Path, new: Path, out: Path | None, mean: bool, seed: int) -> int:
+    """Ends for the points of a CSV file, by the bridge of a run folder."""
+    from ..problems.csv_text import MAX_BYTES, read_text
+    from ..problems.points import read_points
+
+    out = Path(f"{new.stem}_transported.csv") if out is None else out
+    if out.exists():
+        raise ArgumentError("--out", out, "it exists already; choose another name")
+    environment.prepare()
+    import jax
+
+    from ..bridges.store import load
+    from . import screen
+
+    with jax.enable_x64(True):
+        bridge, words = load(run / MODEL)
+        names = tuple(str(name) for name in words.get("columns", ()))
+        check_columns(new.name, read_text(new, ",", MAX_BYTES)[0], "the bridge", names)
+        x, _ = read_points(new, names)
+        points = jax.numpy.asarray(x)
+        found = bridge.expected_end(points) if mean else bridge.sample(points, jax.random.key(seed))
+    try:
+        write_points(out, names, np.asarray(found))
+    except OSError as error:
+        raise ArgumentError("--out", out, f"cannot be written: {error.strerror}") from None
+    screen.say(f"{len(x):,} points, {'their mean ends' if mean else 'an end each'}: {out}")
+    return 0
+
+
+def write_points(path: Path, names: Sequence[str], points: Any) -> None:
+    """Rows of numbers under a header, as `read_points` reads them."""
+    import csv
+
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([f"{value:.10g}" for value in row] for row in np.asarray(points))

@@ -1,0 +1,84 @@
+"""`steepest bridge` and `steepest transport` from files to files."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from steepest.cli.app import app
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def write(path, header, rows):
+    np.savetxt(path, rows, "%.6f", ",", header=header, comments="")
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A cloud, and the same moved by (2, 0) with its columns the other way round."""
+    folder, rng = tmp_path_factory.mktemp("bridge"), np.random.default_rng(0)
+    source = write(folder / "a.csv", "x,y", rng.normal(size=(80, 2)))
+    target = write(folder / "b.csv", "y,x", rng.normal(size=(60, 2)) + np.asarray([0.0, 2.0]))
+    return folder, source, target
+
+
+@pytest.fixture(scope="module")
+def run(files):
+    folder, source, target = files
+    result = invoke("bridge", source, target, "--temperature", 0.2, "--out", folder / "run")
+    return folder, result
+
+
+def test_a_bridge_is_audited_saved_and_told(run):
+    folder, result = run
+    assert result.exit_code == 0, result.output
+    place = folder / "run"
+    mark = json.loads((place / "run.json").read_text())
+    assert set(mark["files"]) == {entry.name for entry in place.iterdir()}
+    assert mark["passed"] and mark["facts"]["method"] == "sinkhorn"
+    assert "fewer than" in mark["notes"][0]
+    assert sum("sha256" in key for key in mark["provenance"]) == 2
+    report = (place / "report.html").read_text()
+    assert "data:image/png" in report and "dual gap" in report
+    rows = np.genfromtxt(place / "snapshots.csv", delimiter=",", names=True)
+    assert rows.dtype.names == ("time", "x", "y")
+    ends = rows[rows["time"] == 1.0]
+    assert len(ends) == 80 and abs(ends["x"].mean() - 2.0) < 0.5 and abs(ends["y"].mean()) < 0.5
+    words = json.loads((place / "bridge" / "model.json").read_text())["words"]
+    assert words["columns"] == ["x", "y"]
+
+
+def test_unseen_points_are_carried(run):
+    folder, _ = run
+    new = write(folder / "new.csv", "y,x", np.asarray([[0.0, 0.1], [1.0, -0.5]]))
+    out = folder / "moved.csv"
+    assert invoke("transport", folder / "run", new, "--out", out, "--mean").exit_code == 0
+    moved = np.genfromtxt(out, delimiter=",", names=True)
+    assert moved.dtype.names == ("x", "y") and len(moved) == 2
+    assert moved["x"][0] > 1.0 and moved["y"][1] > moved["y"][0]
+    again = invoke("transport", folder / "run", new, "--out", out)
+    assert again.exit_code == 2 and "exists already" in again.output
+
+
+def test_wrong_input_is_told(files, run):
+    folder, source, target = files
+    other = write(folder / "c.csv", "x,z", np.zeros((3, 2)))
+    result = invoke("bridge", source, other)
+    assert result.exit_code == 2 and "'y'" in result.output and "'z'" in result.output
+    for words, said in (
+        (("--temperature", 0), "temperature"),
+        (("--method", "neural"), "--method"),
+        (("--reference", "levy"), "--reference"),
+        (("--out", source), "not a folder"),
+    ):
+        result = invoke("bridge", source, target, *words)
+        assert result.exit_code == 2 and said in result.output
+    assert invoke("transport", folder, source, "--out", folder / "no.csv").exit_code == 2
+    result = invoke("transport", folder / "run", other, "--out", folder / "no.csv")
+    assert result.exit_code == 2 and "column" in result.output
+    assert not (folder / "no.csv").exists()
