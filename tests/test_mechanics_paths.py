@@ -82,7 +82,7 @@ def test_several_paths_from_several_guesses():
     assert swing.morse_index == 1
     np.testing.assert_allclose(float(jnp.abs(swing.path).max()), amplitude, atol=0.04**2)
     assert swing.action < hang.action - 1.0
-    # From a straight line Newton's method gets lost in so long a time; from shorter ones it does not.
+    # From a straight line Newton's method gets lost in so long a time; not from shorter ones.
     far = stationary_path(PENDULUM, 0.0, 1.0, 0.0, 4.0, 201)
     assert far.morse_index == 0 and far.residual < 1e-9
     # Both are motions: the energy at the ends and in the middle is the same.

@@ -183,7 +183,6 @@ if TYPE_CHECKING:
     from .geometries import Norm as Norm
     from .geometries import Onsager as Onsager
     from .geometries import Parametric as Parametric
-    from .geometries import Parametric as Parametric
     from .geometries import PNorm as PNorm
     from .geometries import Poisson as Poisson
     from .geometries import Potential as Potential

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -93,7 +94,7 @@ def flat_points(path: Any) -> tuple[Float[Array, "n d"], Callable[[Array], Any]]
 def _check_times(times: Any) -> None:
     if times.ndim != 1 or len(times) < 2:
         raise ArgumentError("times", f"shape {times.shape}", "at least two numbers")
-    if isinstance(times, jax.core.Tracer):
+    if isinstance(times, Tracer):
         return
-    if not (np.diff(np.asarray(times)) > 0).all():
+    if not np.all(np.diff(np.asarray(times, float)) > 0):
         raise ArgumentError("times", "numbers that do not increase", "increasing times")

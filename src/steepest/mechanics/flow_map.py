@@ -109,7 +109,8 @@ class FlowMap(eqx.Module):
         if not (isinstance(intervals, int) and intervals >= 1):
             raise ArgumentError("intervals", intervals, "an integer >= 1")
         x = tree.as_float(x, "x")
-        return _exponents(self, x, *_times(x, time, transient), intervals)
+        whole, before = _times(x, time, transient)
+        return _exponents(self, x, whole, before, intervals)
 
     def _with_frame(self, flat: Any, frame: Any, unravel: Any, time: Any, start: Any) -> Any:
         """(x, columns of a frame) moved together."""
