@@ -110,7 +110,8 @@ def _fit(
         v = reference.white_target(draw(target, two, batch))
         loss, slope = jax.value_and_grad(lambda p: divergence(whole(p), u, v))(values)
         move, state = method.update(slope, state, values)
-        return (optax.apply_updates(values, move), state), loss
+        moved: Any = optax.apply_updates(values, move)  # pyright: ignore[reportArgumentType]
+        return (moved, state), loss
 
     keys = jax.random.split(key, steps)
     (found, _), losses = jax.lax.scan(step, (start, method.init(start)), keys)
