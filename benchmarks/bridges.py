@@ -24,7 +24,7 @@ PUBLISHED = {
     (10.0, 2): 0.07, (10.0, 16): 0.11, (10.0, 64): 0.21, (10.0, 128): 0.37,
 }  # fmt: skip
 STARTS, FLOOR_STARTS = 500, 20
-OPTIONS = {"components": 10, "batch": 1024, "steps": 5000}
+OPTIONS = {"components": 20, "batch": 1024, "steps": 5000}
 
 
 def tables(rounds: int, case: str | None) -> Iterator[str]:
