@@ -24,6 +24,7 @@ PUBLISHED = {
     (10.0, 2): 0.07, (10.0, 16): 0.11, (10.0, 64): 0.21, (10.0, 128): 0.37,
 }  # fmt: skip
 STARTS, FLOOR_STARTS = 500, 20
+OPTIONS = {"components": 20, "batch": 1024, "steps": 5000}
 
 
 def tables(rounds: int, case: str | None) -> Iterator[str]:
@@ -43,7 +44,7 @@ def _row(epsilon: float, d: int, published: float) -> str:
     variance = jnp.sum(jnp.var(pair.target.sample(two, 4000), axis=0))
     began = time.perf_counter()
     problem = SchrodingerBridge(brownian(0.5 * epsilon), pair.source, pair.target)
-    found = problem.solve("mixture", three)
+    found = problem.solve("mixture", three, **OPTIONS)
     jax.block_until_ready(found.potential.means)
     seconds = time.perf_counter() - began
     value, error = unexplained(found, pair.bridge, x, variance)

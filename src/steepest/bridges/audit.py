@@ -61,8 +61,8 @@ def _end(name: str, found: Any, wanted: Any, key: Any) -> list[Check]:
     value, floor = two_samples(found, wanted, key)
     why = f"bridge against the given law, {len(found)} points of each; floor: random splits"
     return [
-        Check.compare(f"{name} marginal, sliced W2", value[0], SLACK * floor[0], why),
-        Check.compare(f"{name} marginal, MMD", value[1], SLACK * floor[1], why),
+        Check.compare(f"{name} marginal, sliced W2", float(value[0]), SLACK * float(floor[0]), why),
+        Check.compare(f"{name} marginal, MMD", float(value[1]), SLACK * float(floor[1]), why),
     ]
 
 
@@ -89,7 +89,7 @@ def _on_grid(problem: Any, bridge: GridBridge) -> list[Check]:
         gap = bridge.marginal(time).total_variation(law)
         why = "total variation of the bridge's density and the given one; stops at 1e-8"
         tolerance = 1e-6 if law.values.dtype == jnp.float64 else 1e-3
-        found.append(Check.compare(f"{name} density", gap, tolerance, why))
+        found.append(Check.compare(f"{name} density", float(gap), tolerance, why))
     return found
 
 
@@ -105,7 +105,7 @@ def _moments(problem: Any, bridge: LinearBridge) -> list[Check]:
     size = float(jnp.linalg.cond(L @ L.T)) * len(a)
     tolerance = 100.0 * size * float(jnp.finfo(B.dtype).eps)
     why = "mean and covariance at the end against those of the Gaussian, relative"
-    return [Check.compare("end moments", gap, tolerance, why)]
+    return [Check.compare("end moments", float(gap), tolerance, why)]
 
 
 def _dual(problem: Any, bridge: LinearBridge, key: Any) -> Check:
@@ -135,7 +135,7 @@ def _dual(problem: Any, bridge: LinearBridge, key: Any) -> Check:
         f"nats on {DUAL_POINTS} points; tolerance: the gap of a Sinkhorn potential of "
         f"{DUAL_POINTS} other points"
     )
-    return Check.compare("dual gap", gap, 0.01 + floor, why)
+    return Check.compare("dual gap", float(gap), 0.01 + float(floor), why)
 
 
 def _markov(bridge: LinearBridge, x: Any, key: Any) -> Check:

@@ -1,5 +1,7 @@
 """What every bridge can do, whoever solved it."""
 
+from __future__ import annotations
+
 import abc
 from typing import Any
 
@@ -10,12 +12,8 @@ from jaxtyping import Array, Float, Key
 class AbstractBridge(eqx.Module):
     """The law of paths over [0, horizon] nearest a reference, with both ends given (eq. 71).
 
-    `method` names the solver, `why` says why it was taken, `notes` what the user should know.
+    Every bridge has `method`, the solver's name, `why` it was taken, and `notes` for the user.
     """
-
-    method: eqx.AbstractVar[str]
-    why: eqx.AbstractVar[str]
-    notes: eqx.AbstractVar[tuple[str, ...]]
 
     @property
     @abc.abstractmethod

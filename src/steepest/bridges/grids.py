@@ -199,7 +199,7 @@ def _slope(grid: Grid, logs: Any, x: Any) -> Any:
         if grid.periodic[axis]:
             slope = (jnp.roll(logs, -1, axis) - jnp.roll(logs, 1, axis)) / 2.0
         else:
-            slope = jnp.gradient(logs, axis=axis)
+            slope = jnp.asarray(jnp.gradient(logs, axis=axis))
         slope = slope / grid.spacing[axis]
         found.append(jax.scipy.ndimage.map_coordinates(slope, list(place), 1, mode="nearest"))
     return jnp.stack(found, axis=-1)

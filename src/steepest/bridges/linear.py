@@ -69,7 +69,7 @@ class LinearBridge(AbstractBridge):
     def backward_drift(self, x, time):
         z = self.reference.turned(x)
         if self.source is not None:
-            law = self.marginal(time)
+            law: Any = self._gaussian_marginal(time)
             score = -jnp.linalg.solve(law.covariance, (x - law.mean).T).T
             return self.drift(x, time) - 2.0 * self.reference.temperature * score
         # log phi-hat: the reference from the starts, each with the weight w/phi_0.

@@ -60,7 +60,7 @@ def fit_mixture(
     *,
     components: int = 20,
     covariance: str = "diagonal",
-    steps: int = 3000,
+    steps: int = 5000,
     batch: int = 512,
     rate: float = 0.03,
 ) -> Fit:
@@ -91,7 +91,7 @@ def _fit(
     rate: float,
 ) -> Fit:
     first, key = jax.random.split(key)
-    start = _start(reference, source, target, first, components, covariance == "full")
+    start: Any = _start(reference, source, target, first, components, covariance == "full")
     # Adam's steps are of one size: the means, and the logits that balance r_k'u, are measured in
     # units of the spread of the means, which is large where it is cold.
     unit = jnp.maximum(jnp.sqrt(jnp.mean(start.means**2)), 1.0)
@@ -109,8 +109,9 @@ def _fit(
         u = reference.white_source(draw(source, one, batch))
         v = reference.white_target(draw(target, two, batch))
         loss, slope = jax.value_and_grad(lambda p: divergence(whole(p), u, v))(values)
-        move, state = method.update(slope, state, values)
-        return (optax.apply_updates(values, move), state), loss
+        move, state = method.update(slope, state)
+        moved = jax.tree.map(jnp.add, values, move)
+        return (moved, state), loss
 
     keys = jax.random.split(key, steps)
     (found, _), losses = jax.lax.scan(step, (start, method.init(start)), keys)

@@ -49,7 +49,8 @@ def ends(
 def _ends(potential: Any, mu: Any, D: Any) -> Ends:
     if isinstance(potential, Particles):
         # In logarithms throughout: where it is cold the weights themselves underflow.
-        r, w = potential.positions, jax.nn.log_softmax(potential.log_weights)
+        r, w = potential.positions, potential.log_weights
+        w = jnp.full(len(r), -math.log(len(r))) if w is None else jax.nn.log_softmax(w)
         root, centre = jnp.sqrt(D), jnp.mean(potential.positions, axis=0)
         a, b = (mu - centre) / root, (r - centre) / root
         logs = a @ b.T - 0.5 * jnp.sum(a**2, 1)[:, None] - 0.5 * jnp.sum(b**2, 1)

@@ -35,8 +35,8 @@ class SchrodingerBridge:
     """The most likely way from `source` to `target` under `reference`, in the time `horizon`.
 
     `reference`: a Flow with thermal noise (`brownian(T)`, `ornstein_uhlenbeck(T)`, any linear
-    drift; on grids any reversible flow). `source`, `target`: points (n, d), or a measure: Particles,
-    Gaussian, GaussianMixture, Density, or whatever has sample(key, n).
+    drift; on grids any reversible flow). `source`, `target`: points (n, d), or a measure:
+    Particles, Gaussian, GaussianMixture, Density, or whatever has sample(key, n).
     Raises ArgumentError for laws that do not fit together and temperatures that cannot work.
     """
 
@@ -96,7 +96,7 @@ class SchrodingerBridge:
         potential = gaussian_potential(reference, *laws)
         starts = Particles(laws[0].sample(key, STARTS))
         return LinearBridge(
-            reference, potential, starts, *laws, "gaussian", why, (*self.notes, *notes)
+            reference, potential, starts, laws[0], laws[1], "gaussian", why, (*self.notes, *notes)
         )
 
     def _mixture(self, why: str, key: Any, **options: Any) -> AbstractBridge:

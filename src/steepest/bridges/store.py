@@ -73,7 +73,7 @@ def load(folder: str | Path) -> tuple[LinearBridge, dict[str, Any]]:
         if content["kind"] == "atoms":
             potential: Any = Particles(arrays["points"], arrays["log_weights"])
         else:
-            potential = GaussianMixture(*[arrays[name] for name in _PARTS])
+            potential = GaussianMixture(**{name: arrays[name] for name in _PARTS})  # pyright: ignore
         starts = Particles(arrays["starts"], arrays.get("start_weights"))
         bridge = LinearBridge(
             reference, potential, starts, None, None, str(content["method"]), str(content["why"]),
