@@ -2,6 +2,9 @@
 
 import jax
 import pytest
+from typer.testing import CliRunner
+
+from steepest.cli.app import app
 
 jax.config.update("jax_enable_x64", True)
 
@@ -15,3 +18,18 @@ def programs_end_with_their_module():
     """
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def steepest(tmp_path, monkeypatch):
+    """Run a command in an empty folder; gives (exit code, everything that was printed)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+
+    def steepest(*words):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result.exit_code, result.output
+
+    return steepest

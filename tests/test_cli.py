@@ -9,31 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from steepest.__about__ import __version__
 from steepest.cli import folder
-from steepest.cli.app import app
 from steepest.errors import ArgumentError
 from test_report import EVIL, QUOTE, Page, assert_offline_and_inert
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FILES = {"spec.toml", "ledger.csv", "samples.nc", "report.html", "run.json"}
-
-
-@pytest.fixture
-def steepest(tmp_path, monkeypatch):
-    """Run a command in an empty folder; gives (exit code, everything that was printed)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
-
-    def steepest(*words):
-        result = CliRunner().invoke(app, [str(word) for word in words])
-        assert result.exception is None or isinstance(result.exception, SystemExit)
-        return result.exit_code, result.output
-
-    return steepest
 
 
 def visible(path):

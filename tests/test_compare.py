@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from steepest.cli.app import app
 from steepest.errors import ArgumentError
 from steepest.inference import Certificate, Statement, compare, fit
 from steepest.inference.certificate import uncertified
@@ -18,21 +16,6 @@ from steepest.inference.target import Target
 from test_report import EVIL, Page, assert_offline_and_inert
 
 FAST = "natural-gradient"
-
-
-@pytest.fixture
-def steepest(tmp_path, monkeypatch):
-    """Run a command in an empty folder; gives (exit code, everything that was printed)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
-
-    def steepest(*words):
-        result = CliRunner().invoke(app, [str(word) for word in words])
-        assert result.exception is None or isinstance(result.exception, SystemExit)
-        return result.exit_code, result.output
-
-    return steepest
 
 
 def write_rows(path, columns, rows=60, seed=0):
