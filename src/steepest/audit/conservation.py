@@ -125,8 +125,13 @@ def symplectic_defect(
 
 
 def _symplectic(context: Context) -> list[Check]:
-    """M^T J M = J to round-off, 2 d eps |M|^2 with a margin of 50, of schemes that say so."""
+    """M^T J M = J to round-off, 2 d eps |M|^2 with a margin of 50, of schemes that say so.
+
+    Of a flow of points, not of one that only acts on all particles together.
+    """
     flow, state = context.flow, context.trajectory.final
+    if any(part.geometry.on_measures for part in context.trajectory.flow.parts):
+        return []
     single = len(flow.parts) == 1 and not flow.noisy
     kinetic = all(p.geometry.kinetic and not p.geometry.dissipative for p in flow.parts)
     point = jax.tree.map(lambda x: x[0], points(state)) if is_ensemble(state) else state

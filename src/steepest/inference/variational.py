@@ -171,7 +171,9 @@ def fit(
     many = min(many, MOST_NODES)
     if many <= 2 * few:
         return coarse
-    value, error = decrement(weigh(frame, coarse.state, key, CHUNK), jnp.ndim(law.scale) == 1)
+    value, error = decrement(
+        weigh(frame, coarse.state, key, CHUNK), getattr(law.scale, "ndim", 2) == 1
+    )
     if value + 1.645 * error <= 0.5 * budget.tolerance and coarse.converged:
         return dataclasses.replace(coarse, gradients=coarse.gradients + CHUNK)
     law = Gaussian(coarse.state.mean, coarse.state.scale, QuasiMonteCarlo(many))
