@@ -5,8 +5,10 @@ import pytest
 from typer.testing import CliRunner
 
 from steepest.cli.app import app
+from steepest.summary import load_arviz
 
 jax.config.update("jax_enable_x64", True)
+load_arviz()  # two workers that import it at once would disturb each other
 
 
 @pytest.fixture(autouse=True, scope="module")

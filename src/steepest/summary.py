@@ -46,12 +46,27 @@ def summarise(names: Sequence[str], draws: np.ndarray) -> list[dict[str, Any]]:
     return rows
 
 
+def load_arviz() -> Any:
+    """ArviZ, without the notice that it gives once a day.
+
+    It keeps the day in a file, which two processes that start together both try to write: one of
+    them then fails to import, and succeeds when asked again.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import arviz
+        except OSError:
+            import arviz
+    return arviz
+
+
 @contextlib.contextmanager
 def quiet_arviz() -> Iterator[Any]:
     """ArviZ without its warnings, and without numba: its numba path fails on current numpy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import arviz
+        arviz = load_arviz()
         from arviz.utils import Numba
 
         before = Numba.numba_flag

@@ -18,6 +18,7 @@ from .ledger import Ledger
 from .naming import named_leaves
 from .states import Phase, quadrature
 from .states.points import is_ensemble, points
+from .summary import load_arviz
 
 FORMAT = 1
 
@@ -138,8 +139,7 @@ class Trajectory:
 
         The ledger goes along as its own group.
         """
-        import arviz
-
+        arviz = load_arviz()
         posterior = {name: values[:, warmup:] for name, values in self.variables().items()}
         data = arviz.from_dict(posterior=posterior, coords=coords, dims=dims)
         data.add_groups({"ledger": self.ledger.to_xarray(self.row)}, warn_on_custom_groups=False)

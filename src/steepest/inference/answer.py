@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..ledger import Ledger
 from ..naming import flatten
-from ..summary import summarise
+from ..summary import load_arviz, summarise
 from .certificate import Certificate
 from .target import Target
 
@@ -82,9 +82,9 @@ class Answer:
 
         The statements of the certificate and the ledger are groups of their own.
         """
-        import arviz
         import xarray
 
+        arviz = load_arviz()
         problem = self.target.problem
         posterior = self.target.constrained(self.draws)
         data: Any = arviz.from_dict(

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
+from ..summary import load_arviz
 from .certificate import CONFIDENCE
 from .frame import Frame
 from .proposal import Proposal, generator
@@ -133,8 +134,7 @@ def smoothed(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
         return np.full(len(log_ratio), -math.log(len(log_ratio))), -math.inf
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import arviz
-
+        arviz = load_arviz()
         logs = np.where(finite, log_ratio, log_ratio[finite].min() - 700.0)
         found, k = arviz.psislw(logs)
     found, k = np.asarray(found, float), float(k)
