@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..__about__ import __version__
+from ..errors import Diverged, NotConverged, SteepestError
 
 app = typer.Typer(
     name="steepest",
@@ -23,6 +26,16 @@ def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"steepest {__version__}")
         raise typer.Exit
+
+
+@contextlib.contextmanager
+def _told(*failures: type[SteepestError]) -> Iterator[None]:
+    """Errors as a line on stderr and an exit code: 1 for `failures` of a run, 2 for wrong input."""
+    try:
+        yield
+    except SteepestError as error:
+        typer.echo(f"steepest: {error}", err=True)
+        raise typer.Exit(1 if isinstance(error, failures) else 2) from None
 
 
 @app.callback()
@@ -75,19 +88,10 @@ def run(
 
     Exit code: 0 the audit passed, 1 it failed (or the run diverged), 2 wrong input.
     """
-    from ..errors import Diverged, NotConverged, SteepestError
-
-    try:
+    with _told(Diverged, NotConverged):
         from .run import run_command
 
-        code = run_command(spec, out, settings or [], seed, allow_code)
-    except (Diverged, NotConverged) as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 1
-    except SteepestError as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 2
-    raise typer.Exit(code)
+        raise typer.Exit(run_command(spec, out, settings or [], seed, allow_code))
 
 
 @app.command(name="compare-geometries")
@@ -111,16 +115,10 @@ def compare_geometries(
 
     Exit code: 0 done, 1 every contender diverged, 2 wrong input.
     """
-    from ..errors import SteepestError
-
-    try:
+    with _told():
         from .compare_geometries import command
 
-        code = command(spec, out, settings or [])
-    except SteepestError as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 2
-    raise typer.Exit(code)
+        raise typer.Exit(command(spec, out, settings or []))
 
 
 @app.command()
@@ -164,16 +162,12 @@ def compare(
 
     Exit code: 0 an answer is certified, 1 none could be, 2 wrong input.
     """
-    from ..errors import SteepestError
-
-    try:
+    with _told():
         from .compare import command
 
-        code = command(posterior, budget, methods or [], out, settings or [], seed, allow_code)
-    except SteepestError as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 2
-    raise typer.Exit(code)
+        raise typer.Exit(
+            command(posterior, budget, methods or [], out, settings or [], seed, allow_code)
+        )
 
 
 @app.command()
@@ -203,19 +197,10 @@ def generate(
 
     Exit code: 0 the checks passed, 1 one failed (or training diverged), 2 wrong input.
     """
-    from ..errors import Diverged, SteepestError
-
-    try:
+    with _told(Diverged):
         from .generate import command
 
-        code = command(spec, out, settings or [], seed)
-    except Diverged as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 1
-    except SteepestError as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 2
-    raise typer.Exit(code)
+        raise typer.Exit(command(spec, out, settings or [], seed))
 
 
 @app.command()
@@ -241,17 +226,10 @@ def sample(
 
     Exit code: 0 done, 2 wrong input.
     """
-    from ..errors import SteepestError
-
-    code = 0
-    try:
+    with _told():
         from .sample import command
 
-        code = command(run, count, out, seed, steps, label)
-    except SteepestError as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 2
-    raise typer.Exit(code)
+        raise typer.Exit(command(run, count, out, seed, steps, label))
 
 
 @app.command()
@@ -284,16 +262,10 @@ def bridge(
 
     Exit code: 0 the bridge passed its audit, 1 it does not solve the problem, 2 wrong input.
     """
-    from ..errors import SteepestError
-
-    try:
+    with _told():
         from .bridge import command
 
-        code = command(source, target, temperature, reference, method, out, seed)
-    except SteepestError as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 2
-    raise typer.Exit(code)
+        raise typer.Exit(command(source, target, temperature, reference, method, out, seed))
 
 
 @app.command()
@@ -316,16 +288,10 @@ def transport(
 
     Exit code: 0 done, 2 wrong input.
     """
-    from ..errors import SteepestError
-
-    try:
+    with _told():
         from .bridge import transport as carry
 
-        code = carry(run, new, out, mean, seed)
-    except SteepestError as error:
-        typer.echo(f"steepest: {error}", err=True)
-        code = 2
-    raise typer.Exit(code)
+        raise typer.Exit(carry(run, new, out, mean, seed))
 
 
 def main() -> None:

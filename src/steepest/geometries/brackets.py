@@ -7,6 +7,7 @@ Source: Öttinger, Beyond Equilibrium Thermodynamics (2005); Morrison, Physica D
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -87,8 +88,9 @@ class _Bracket(AbstractGeometry):
                 "the degeneracy condition wants zero",
             )
 
+    @abc.abstractmethod
     def _check_matrix(self, matrix: np.ndarray, slack: float) -> None:
-        raise NotImplementedError
+        """Raises ArgumentError unless the matrix is of the bracket's kind, to relative `slack`."""
 
 
 class Poisson(_Bracket):
