@@ -294,6 +294,29 @@ def transport(
         raise typer.Exit(carry(run, new, out, mean, seed))
 
 
+@app.command()
+def selftest(
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="float32, float64 or both.")
+    ] = "both",
+) -> None:
+    """Hold exact solutions against what this machine computes: a minute, before trusting it.
+
+    Matrix products (a device that multiplies in TF32 fails), random numbers, moments of samplers,
+    an oscillator, the heat equation, Gaussian distances, a posterior, an evidence.
+
+    \b
+    steepest selftest
+    steepest selftest --precision float32
+
+    Exit code: 0 every check passed, 1 one failed, 2 wrong input.
+    """
+    with _told():
+        from .selftest import command
+
+        raise typer.Exit(command(precision))
+
+
 def main() -> None:
     """The entry point of the `steepest` command."""
     app()
