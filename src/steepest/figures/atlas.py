@@ -29,7 +29,7 @@ def multiples_figure(
     axes: Any = np.ravel(figure.subplots(rows, COLUMNS, squeeze=False))
     for place, (name, times, values, verdict) in zip(axes, panels, strict=False):
         failed = verdict not in ("passed", "not judged")
-        place.set_title(shorten(name), fontsize=7, color=theme.second if failed else None)
+        place.set_title(shorten(name), fontsize=7, color=theme.second if failed else theme.ink)
         if len(values):
             place.plot(*thin(times, values), color=theme.second if failed else theme.first, lw=1.2)
         else:
