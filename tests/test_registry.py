@@ -33,8 +33,13 @@ def one_step(flow, scheme, state, randomness):
     state = jax.tree.map(jnp.asarray, state)
     bound = flow.bind(state)
     scheme.check(bound, state)
-    memory = scheme.init(bound, state, 0.0, randomness.at(2**32 - 1))
-    return scheme.advance(bound, state, memory, 0.0, scheme.step, randomness.at(0))[0]
+
+    @jax.jit
+    def advanced(state):
+        memory = scheme.init(bound, state, 0.0, randomness.at(2**32 - 1))
+        return scheme.advance(bound, state, memory, 0.0, scheme.step, randomness.at(0))[0]
+
+    return advanced(state)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name)
