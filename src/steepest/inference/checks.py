@@ -118,6 +118,14 @@ def residual(weighted: Weighted) -> tuple[np.ndarray, np.ndarray]:
     return weighted.slope[own] @ lower - z, z
 
 
+def score_gap(weighted: Weighted) -> np.ndarray:
+    """grad E + grad log q at the draws of the law q itself, in the target's coordinates (n, d)."""
+    own = weighted.own
+    gap = weighted.slope[own] + weighted.proposal.score(weighted.y[own])
+    root = np.asarray(weighted.frame.root, float)
+    return gap / root if root.ndim == 1 else np.linalg.solve(root.T, gap.T).T
+
+
 def projection_statement(weighted: Weighted) -> Statement:
     """How much of the velocity towards the target no Gaussian can follow.
 

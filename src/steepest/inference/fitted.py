@@ -18,8 +18,10 @@ from .checks import (
     moments_statement,
     optimum_statement,
     projection_statement,
+    score_gap,
     weight_statements,
 )
+from .convexity import convexity_bound
 from .frame import Frame
 from .importance import CHUNK, MOST_DRAWS, Weighted, allowance, bounds, place, resample, weigh
 from .proposal import Proposal, generator
@@ -104,6 +106,9 @@ def weighted_answer(
         found.extend(weight_statements(weighted))
         shapes = weighted.shapes()
         found.append(moments_statement(shapes))
+        proven = convexity_bound(target, score_gap(weighted))
+        if proven is not None:
+            found.append(proven.statement)
         reliable = all(s.held for s in found if s.name in ("Pareto k", ENOUGH))
         own = draws is not None
         if draws is None:
@@ -124,7 +129,7 @@ def weighted_answer(
         method,
         target,
         draws,
-        Certificate(tuple(found), mean=mean, sd=sd),
+        Certificate(tuple(found), mean, sd, math.nan if proven is None else proven.kl),
         spent,
         seconds,
         law=frame.law(law),
