@@ -30,9 +30,11 @@ from .processes import (
     VariancePreserving,
 )
 from .reverse import ReverseFlow, prior, sample
+from .scheduler import Scheduler
 from .solvers import DDIM, Heun, MultiStep, PredictorCorrector, ReverseEuler, SingleStep
 from .toys import Checkerboard, two_moons
 from .training import Fit, fit
+from .unipc import UniPC
 
 __all__ = [
     "DDIM",
@@ -60,9 +62,11 @@ __all__ = [
     "ReverseBooks",
     "ReverseEuler",
     "ReverseFlow",
+    "Scheduler",
     "SingleStep",
     "SubVariancePreserving",
     "UNet",
+    "UniPC",
     "VarianceExploding",
     "VariancePreserving",
     "fit",
