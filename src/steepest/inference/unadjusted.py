@@ -116,6 +116,7 @@ def _unadjusted(name: str, target: Target, budget: Budget, key: jax.Array, kind:
         account.spent,
         account.seconds,
         ledger=fine.ledger,
+        phases=account.phases,
         notes=(f"{note}; steps {tuned.step:.3g} and {0.5 * tuned.step:.3g}",),
     )
 
