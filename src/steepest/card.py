@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .flow import Flow
 
 
-def row_of(flow: Flow) -> dict[str, str]:
+def card_of(flow: Flow) -> dict[str, str]:
     """State, functional, geometry, noise; what is conserved, dissipated, and the equilibrium."""
     kinetic, thermal = flow.geometry.kinetic, flow.thermal is not None
     state = "ρ" if flow.geometry.on_measures else "(q, p)" if kinetic else "θ"

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from . import equilibrium as _equilibrium
 from . import tree
-from .card import row_of
+from .card import card_of
 from .errors import ArgumentError
 from .functionals import AbstractFunctional, ExpectedEnergy, FreeEnergy
 from .functionals.measures import realised
@@ -293,12 +293,12 @@ class Flow(AbstractFlow):
                 noise = extra if noise is None else noise + extra
         return _equilibrium.equilibrium(functional, self.geometry, noise)
 
-    def row(self) -> dict[str, str]:
+    def card(self) -> dict[str, str]:
         """The flow as one row of the table in section 7.6."""
-        return row_of(self)
+        return card_of(self)
 
     def __str__(self) -> str:
-        return " | ".join(f"{key}: {value}" for key, value in self.row().items())
+        return " | ".join(f"{key}: {value}" for key, value in self.card().items())
 
     def __add__(self, other: AbstractFlow) -> AbstractFlow:
         if not isinstance(other, AbstractFlow):

@@ -183,7 +183,7 @@ def record(
         facts.append(("KL bound", f"{judged.reverse.bound:.3g} nats"))
     measures = Sheet("Measures", tuple(judged.measures), "On points that training has not seen.")
     held = sum(check["verdict"] == "passed" for check in judged.checks)
-    row = dict(process.flow().row())
+    row = dict(process.flow().card())
     return Record(
         title=title,
         passed=passed,
