@@ -1,0 +1,1 @@
+"""What the site fills in while it is built: the equation index."""
