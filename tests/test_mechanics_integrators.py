@@ -106,7 +106,7 @@ def test_a_fine_run_agrees_with_dop853_to_its_own_accuracy(reference):
 
 
 def test_the_scheme_makes_the_discrete_action_stationary():
-    """Midpoints: dS_d/dq_k = 0 along its positions (discrete Euler-Lagrange, eq. 15)."""
+    """Midpoints: dS_d/dq_k = 0 along its positions (discrete Euler-Lagrange, eq. 15, 22)."""
     one = lambda x, _: (advance(STAR, st.Variational(0.1), x, 0.1, 1), x)  # noqa: E731
     states = jax.lax.scan(one, START, None, length=21)[1]
     path, times = states.position, 0.1 * jnp.arange(21)

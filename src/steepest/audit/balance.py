@@ -39,7 +39,7 @@ class Defects:
 
 
 def balance_checks(context: Context) -> list[Check]:
-    """The checks of F against what was dissipated, for the kind of flow at hand."""
+    """The checks of F against what was dissipated, for the kind of flow at hand (eq. 31, 35)."""
     return _acceptance(context) + _closing(context)
 
 

@@ -30,7 +30,7 @@ from ..noise import Thermal
 
 
 class AbstractProcess(eqx.Module):
-    """A linear process with a scalar kernel p(x_t | x_0) = N(alpha x_0, sigma^2 I).
+    """A linear process with a scalar kernel p(x_t | x_0) = N(alpha x_0, sigma^2 I) (eq. 70).
 
     Times run from `start` (nearly clean) to `end` (nearly pure noise).
     """
