@@ -294,6 +294,26 @@ def transport(
         raise typer.Exit(carry(run, new, out, mean, seed))
 
 
+@app.command(name="ls")
+def listing(
+    place: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where to look; by default runs/.")
+    ] = Path("runs"),
+) -> None:
+    """List runs, newest first: the folder, the command, when it began, the verdict.
+
+    \b
+    steepest ls
+    steepest ls results
+
+    Exit code: 0 done, 2 wrong input.
+    """
+    with _told():
+        from .listing import command
+
+        raise typer.Exit(command(place))
+
+
 def main() -> None:
     """The entry point of the `steepest` command."""
     app()
