@@ -15,15 +15,15 @@ from .checks import (
     ENOUGH,
     GRADIENT_COST,
     gradient_statement,
-    moments_statement,
     optimum_statement,
     projection_statement,
     weight_statements,
 )
 from .frame import Frame
-from .importance import CHUNK, MOST_DRAWS, Weighted, allowance, bounds, place, resample, weigh
+from .importance import CHUNK, MOST_DRAWS, Weighted, bounds, place, resample, weigh
 from .proposal import Proposal, generator
 from .stopwatch import Stopwatch
+from .tails import allowance, moments_statement
 
 
 def least_draws(d: int) -> int:
@@ -103,7 +103,7 @@ def weighted_answer(
             found.append(projection_statement(weighted))
         found.extend(weight_statements(weighted))
         shapes = weighted.shapes()
-        found.append(moments_statement(shapes))
+        found.append(moments_statement(shapes, "weight times squared distance"))
         reliable = all(s.held for s in found if s.name in ("Pareto k", ENOUGH))
         own = draws is not None
         if draws is None:
