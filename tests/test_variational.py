@@ -21,10 +21,11 @@ from steepest.inference.answer import Budget
 from steepest.inference.certificate import Certificate
 from steepest.inference.fitted import weighted_answer
 from steepest.inference.frame import Frame
-from steepest.inference.importance import smoothed, weighted_moments
+from steepest.inference.importance import weighted_moments
 from steepest.inference.methods import method
 from steepest.inference.newton import find_mode
 from steepest.inference.proposal import Proposal
+from steepest.inference.tails import smoothed
 from steepest.inference.target import Target
 from steepest.inference.variational import fit as run_fit
 from steepest.inference.variational import principal_factors, start

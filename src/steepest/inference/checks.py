@@ -22,11 +22,11 @@ from scipy import stats
 
 from .certificate import Statement
 from .frame import Frame
-from .importance import MOST_K, Weighted
+from .importance import Weighted
+from .tails import MOST_K
 
 BATCHES = 32
 SEGMENTS, NODES = 6, 8
-MOMENTS = "Pareto k of the moments"
 ENOUGH = "effective draws needed over had"
 GRADIENT_COST = SEGMENTS * (NODES + 1) + 1
 
@@ -145,17 +145,6 @@ def projection_statement(weighted: Weighted) -> Statement:
         assumption="the target is as log-concave as the law (not checked)",
         why="half the Fisher information that is left after its projection on Gaussians, in nats",
         needed=False,
-    )
-
-
-def moments_statement(shapes: np.ndarray) -> Statement:
-    """Whether the terms of means and sds have tails that their standard errors can speak for."""
-    return Statement.of(
-        MOMENTS,
-        max(float(np.max(shapes)), -1.0),
-        MOST_K,
-        assumption="the tail seen is the tail there is",
-        why="shape of the tail of weight times squared distance, the worst coordinate",
     )
 
 

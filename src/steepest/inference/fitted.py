@@ -15,7 +15,6 @@ from .checks import (
     ENOUGH,
     GRADIENT_COST,
     gradient_statement,
-    moments_statement,
     optimum_statement,
     projection_statement,
     score_gap,
@@ -23,9 +22,10 @@ from .checks import (
 )
 from .convexity import convexity_bound
 from .frame import Frame
-from .importance import CHUNK, MOST_DRAWS, Weighted, allowance, bounds, place, resample, weigh
+from .importance import CHUNK, MOST_DRAWS, Weighted, bounds, place, resample, weigh
 from .proposal import Proposal, generator
 from .stopwatch import Stopwatch
+from .tails import allowance, moments_statement
 
 
 def least_draws(d: int) -> int:
@@ -105,7 +105,7 @@ def weighted_answer(
             found.append(projection_statement(weighted))
         found.extend(weight_statements(weighted))
         shapes = weighted.shapes()
-        found.append(moments_statement(shapes))
+        found.append(moments_statement(shapes, "weight times squared distance"))
         proven = convexity_bound(target, score_gap(weighted))
         if proven is not None:
             found.append(proven.statement)
