@@ -19,6 +19,7 @@ NAMES = (
     "optimizers",
     "calibration",
     "posteriors",
+    "posterior_references",
     "evidence",
     "diffusion",
     "bridges",

@@ -48,8 +48,14 @@ def numpyro_nuts(case: Case) -> Run:
     from numpyro.infer import MCMC, NUTS
 
     kernel = NUTS(potential_fn=case.energy, dense_mass=True)
-    options = dict(num_chains=CHAINS, chain_method="vectorized", progress_bar=False)
-    chain = MCMC(kernel, num_warmup=WARM_UP, num_samples=SAVES, **options)
+    chain = MCMC(
+        kernel,
+        num_warmup=WARM_UP,
+        num_samples=SAVES,
+        num_chains=CHAINS,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
     fields = ("num_steps",)
 
     def run(seed: int) -> Result:
