@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Key
 
 from ..errors import ArgumentError
@@ -31,7 +32,7 @@ class BridgeChain(AbstractBridge):
     Times are absolute. A time may be traced in `drift` and `backward_drift` alone.
     """
 
-    legs: tuple[AbstractBridge, ...]
+    legs: tuple[Any, ...]
     times: tuple[float, ...] = eqx.field(static=True)
 
     def __check_init__(self):
@@ -101,7 +102,7 @@ class BridgeChain(AbstractBridge):
     def path_kl(self, key: Key[Array, ""], n: int = 2000) -> Estimate:
         """KL(P || P_0) over paths that start at the first snapshot: the legs' sum."""
         keys = jax.random.split(key, len(self.legs))
-        found = [leg.path_kl(k, n) for leg, k in zip(self.legs, keys, strict=True)]  # type: ignore[attr-defined]
+        found = [leg.path_kl(k, n) for leg, k in zip(self.legs, keys, strict=True)]
         value, error = (jnp.stack(list(part)) for part in zip(*found, strict=True))
         return Estimate(jnp.sum(value), jnp.sqrt(jnp.sum(error**2)))
 
@@ -110,9 +111,11 @@ class BridgeChain(AbstractBridge):
 
     def _along(self, name: str, side: Any, x: Any, time: Any) -> Any:
         """A drift of the leg that `time` is in."""
-        if not isinstance(time, jax.core.Tracer):
+        if not isinstance(time, Tracer):
             i = self._leg(float(time), side)
-            return getattr(self.legs[i], name)(x, time - self.times[i])
+            # As an array: a Python number would be compiled in.
+            local = jnp.asarray(time - self.times[i], x.dtype)
+            return getattr(self.legs[i], name)(x, local)
         choices = [
             lambda x, t, leg=leg, start=start: getattr(leg, name)(x, t - start)
             for leg, start in zip(self.legs, self.times[:-1], strict=True)
