@@ -15,6 +15,7 @@ from .anchored import Anchored
 from .books import ForwardBooks, ReverseBooks, forward_books, reverse_books
 from .checkpoint import load_model, save_model
 from .conditioning import Observed, observed_mixture
+from .control import Steered, steer
 from .grids import times
 from .learned import Learned
 from .likelihood import LogLikelihood, log_likelihood, transport
@@ -29,6 +30,7 @@ from .processes import (
     VarianceExploding,
     VariancePreserving,
 )
+from .production import EntropyProduction, entropy_production
 from .reverse import ReverseFlow, prior, sample
 from .scheduler import Scheduler
 from .solvers import DDIM, Heun, MultiStep, PredictorCorrector, ReverseEuler, SingleStep
@@ -46,6 +48,7 @@ __all__ = [
     "Checkerboard",
     "Cosine",
     "CriticallyDamped",
+    "EntropyProduction",
     "ExactEmpirical",
     "ExactMixture",
     "Fit",
@@ -64,11 +67,13 @@ __all__ = [
     "ReverseFlow",
     "Scheduler",
     "SingleStep",
+    "Steered",
     "SubVariancePreserving",
     "UNet",
     "UniPC",
     "VarianceExploding",
     "VariancePreserving",
+    "entropy_production",
     "fit",
     "forward_books",
     "load_model",
@@ -78,6 +83,7 @@ __all__ = [
     "reverse_books",
     "sample",
     "save_model",
+    "steer",
     "times",
     "transport",
     "two_moons",

@@ -72,17 +72,18 @@ class Anchored(AbstractSampler):
         """The root mean square of the data's standard deviations, which the grid uses."""
         return float(np.sqrt(np.mean(np.asarray(self.scales, float) ** 2)))
 
-    def _turn(self, y: Any) -> Any:
+    def turn(self, y: Any) -> Any:
         """(d, n) coordinates along the directions, from positions (..., n)."""
         flat = y.reshape(-1, y.shape[-1]) - self.mean.astype(y.dtype)[:, None]
         return flat if self.directions is None else self.directions.T.astype(y.dtype) @ flat
 
-    def _back(self, w: Any, like: Any) -> Any:
+    def back(self, w: Any, like: Any) -> Any:
+        """Positions of the shape of `like` from (d, n) coordinates."""
         flat = w if self.directions is None else self.directions.astype(w.dtype) @ w
         return (flat + self.mean.astype(w.dtype)[:, None]).reshape(like.shape)
 
     def init(self, flow, state, time, randomness):
-        z = self._turn(state.positions)
+        z = self.turn(state.positions)
         angle = jnp.zeros((z.shape[0], 1), tree.dtype(state))
         return z, History.empty(z, angle, self.solver_order)
 
@@ -91,8 +92,8 @@ class Anchored(AbstractSampler):
         c = self.scales.astype(y.dtype)[:, None]
         r, r_end = levels.ratio
         clean = denoised(flow, y, levels.t[0], levels.alpha[0])
-        w, length = self._turn(y), jnp.sqrt(c**2 + r**2)
-        residual = self._turn(clean) - c**2 / length**2 * w
+        w, length = self.turn(y), jnp.sqrt(c**2 + r**2)
+        residual = self.turn(clean) - c**2 / length**2 * w
         value, angle = residual * length / r, jnp.arctan2(r * jnp.ones_like(c), c)
         z = w / length
         if self.corrector:
@@ -105,7 +106,7 @@ class Anchored(AbstractSampler):
         end = jnp.arctan2(r_end * jnp.ones_like(c), c)
         moved = adams(history.places, history.values, end, history.count)
         new = z - moved / c
-        return self._back(new * jnp.sqrt(c**2 + r_end**2), y), (z, history)
+        return self.back(new * jnp.sqrt(c**2 + r_end**2), y), (z, history)
 
     @property
     def order(self):

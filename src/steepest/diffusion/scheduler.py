@@ -79,7 +79,9 @@ class Scheduler:
             )
         self.process, self.scheme, self.prediction_type = process, scheme, prediction_type
         self._randomness = Randomness.from_key(jax.random.key(0) if key is None else key)
-        self.timesteps, self._done, self._memory, self._clock = np.zeros(0), 0, None, None
+        self.timesteps, self._done = np.zeros(0), 0
+        self._memory: Any = None
+        self._clock: Any = None
 
     @property
     def init_noise_sigma(self) -> float:
