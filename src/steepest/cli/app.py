@@ -321,6 +321,57 @@ def listing(
         raise typer.Exit(command(place))
 
 
+@app.command()
+def atlas(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The folder; by default runs/atlas."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of all noise.")
+    ] = 0,
+) -> None:
+    """Run every known algorithm on one problem, audit each, and write one page with them all.
+
+    The page has a structure card for each (state, functional, geometry, noise, scheme, what is
+    conserved and dissipated, the equilibrium), its verdict, and the functional over time. What
+    fails or raises is a row like the others. The folder gets report.html and atlas.csv.
+
+    \b
+    steepest atlas
+    steepest atlas --out runs/atlas --seed 7
+
+    Exit code: 0 every audit passed, 1 one failed or a row raised, 2 wrong input.
+    """
+    with _told():
+        from .atlas import command
+
+        raise typer.Exit(command(out, seed))
+
+
+@app.command()
+def selftest(
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="float32, float64 or both.")
+    ] = "both",
+) -> None:
+    """Hold exact solutions against what this machine computes: a minute, before trusting it.
+
+    Matrix products (a device that multiplies in TF32 fails), random numbers, moments of samplers,
+    an oscillator, the heat equation, Gaussian distances, a posterior, an evidence.
+
+    \b
+    steepest selftest
+    steepest selftest --precision float32
+
+    Exit code: 0 every check passed, 1 one failed, 2 wrong input.
+    """
+    with _told():
+        from .selftest import command
+
+        raise typer.Exit(command(precision))
+
+
 def main() -> None:
     """The entry point of the `steepest` command."""
     app()

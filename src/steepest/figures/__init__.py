@@ -3,6 +3,7 @@
 `ledger_figure` takes a trajectory, for `Trajectory.plot`. Nothing here knows a flow.
 """
 
+from .atlas import multiples_figure as multiples_figure
 from .bridge import bridge_figure as bridge_figure
 from .cloud import cloud_figure as cloud_figure
 from .cloud import cloud_frame_figure as cloud_frame_figure

@@ -15,7 +15,7 @@ from ..samplers import sghmc, sgld
 from ..schemes import BAOAB, OBABO, Euler, Metropolis, Splitting
 from ..states import Phase
 from .algorithm import Algorithm, Composed, Setting
-from .points import BATCH, COSTS, SIMPLEX, batch_gradient, choice_energy
+from .points import BATCH, batch_gradient
 
 STEP, TEMPERATURE, FRICTION = 0.05, 0.4, 1.5
 RATE = 0.02
@@ -76,7 +76,12 @@ def _riemannian(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
 def _mirror(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
     # In the mirror coordinates y = log x: dy = -grad E dt + sqrt(2 T / x) dW.
     spread = np.sqrt(2.0 * TEMPERATURE * STEP / x) * kick(randomness, x)
-    return (x * np.exp(-STEP * (COSTS + x) + spread),)
+    return (x * np.exp(-STEP * (1.0 - 2.0 / x) + spread),)
+
+
+def gamma_energy(x: Any) -> Any:
+    """sum x - 2 log x: a Gamma law, whose mass keeps away from zero, where the noise explodes."""
+    return jnp.sum(x - 2.0 * jnp.log(x))
 
 
 def _kinetic_euler(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
@@ -219,7 +224,7 @@ ALGORITHMS = (
     Algorithm(
         "mirror Langevin with the entropy",
         "Zhang, Peyre, Fadili and Pereyra, COLT 2020",
-        chain(Bregman("entropy"), Euler(STEP), SIMPLEX, choice_energy),
+        chain(Bregman("entropy"), Euler(STEP), np.array([2.0, 1.5, 2.5]), gamma_energy),
         _mirror,
     ),
     Algorithm(

@@ -18,6 +18,9 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MOST_EMBEDDED = 4 * 2**20
 COLOURED = {
     "held": "good",
+    "passed": "good",
+    "error": "bad",
+    "not judged": "open",
     "certified": "good",
     "FAILED": "bad",
     "not certified": "bad",
