@@ -72,7 +72,7 @@ def test_stationary_laws_are_what_the_flows_say():
         assert law.kind == "gibbs"
         x = jnp.array([0.3, -1.2])
         np.testing.assert_allclose(jax.grad(law.log_density)(x), -x)  # N(0, I)
-        assert "a(t)" in process.flow().row()["geometry"]
+        assert "a(t)" in process.flow().card()["geometry"]
     # A bath that warms has no Gibbs law on the way, but tends to the same one.
     assert ALL[2].flow().equilibrium().kind == "unknown"
     assert abs(float(ALL[2].sigma(1.0)) - 1.0) < 1e-4

@@ -99,7 +99,7 @@ def test_degeneracy_at_every_save(case):
 
 def test_the_audit_passes_and_the_flow_says_what_it_keeps(case):
     name, flow, run = case
-    assert flow.row()["conserves"] == "E=" + flow.energy.fn.__name__
+    assert flow.card()["conserves"] == "E=" + flow.energy.fn.__name__
     if name == "oscillator":
         checks = conservation_checks(Context(run))
         assert [c.name for c in checks] == ["symmetry of energy", "conservation of energy"]

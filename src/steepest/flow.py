@@ -17,25 +17,15 @@ from jaxtyping import Array, Float
 
 from . import equilibrium as _equilibrium
 from . import tree
+from .card import card_of
 from .errors import ArgumentError
-from .functionals import (
-    AbstractFunctional,
-    Energy,
-    ExpectedEnergy,
-    FreeEnergy,
-    Hamiltonian,
-    NegativeEntropy,
-    OfPosition,
-)
-from .functionals.base import Sum as FunctionalSum
-from .functionals.measures import estimated as _estimated
+from .functionals import AbstractFunctional, ExpectedEnergy, FreeEnergy
 from .functionals.measures import realised
 from .geometries import AbstractGeometry, Wasserstein
-from .geometries.base import Sum as GeometrySum
-from .identity import remembered
+from .ingredients import as_energy, check_noise, completed
 from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
 from .random import Randomness
-from .states.points import average, batch_axis, each, is_ensemble, is_measure, points
+from .states.points import average, batch_axis, each, is_ensemble, points
 
 KICK_STREAM, DIFFUSION_STREAM = 0, 8
 
@@ -162,14 +152,14 @@ class Flow(AbstractFlow):
         if not isinstance(functional, AbstractFunctional):
             if not callable(functional):
                 raise ArgumentError("functional", type(functional).__name__, "e.g. Energy(fn)")
-            functional = Energy(functional)
+            functional = as_energy(functional)
         if not isinstance(geometry, AbstractGeometry):
             raise ArgumentError("geometry", type(geometry).__name__, "e.g. Euclidean()")
         if noise is not None and not isinstance(noise, AbstractNoise):
             raise ArgumentError("noise", type(noise).__name__, "e.g. Thermal(1.0), or None")
-        self.functional = _completed(functional, geometry)
+        self.functional = completed(functional, geometry)
         self.geometry, self.noise, self.kept = geometry, noise, {}
-        _check_noise(self)
+        check_noise(functional=self.functional, geometry=geometry, noise=noise)
 
     def conserving(self, invariants: dict[str, Callable[[Any], Any]]) -> Flow:
         """The same flow, whose ledger and audit follow `invariants`, functions of a point by name.
@@ -261,31 +251,9 @@ class Flow(AbstractFlow):
         )
 
     def bind(self, state):
-        flow = self
-        if is_ensemble(state):
-            functional, noise, geometry = flow.functional, flow.noise, flow.geometry
-            if not geometry.on_measures:
-                functional, geometry = ExpectedEnergy(functional), Wasserstein(geometry)
-            else:
-                functional, temperature = realised(functional)
-                if temperature is not None:
-                    bath = Thermal(temperature)
-                    still = [t for t in geometry.terms if not (t.noise_terms or t.repulsive)]
-                    if still:
-                        return _reweighing(flow, functional, bath, still).bind(state)
-                    noise = bath if noise is None else noise + bath
-            flow = Flow(functional, geometry, noise).conserving(flow.kept)
-        elif is_measure(state):
-            flow = _on_law(flow)
-        elif flow.geometry.on_measures:
-            raise ArgumentError(
-                "state",
-                type(state).__name__,
-                f"{flow.geometry.name} moves measures; try Particles.from_positions(x)",
-            )
-        flow.geometry.at(0.0).check(state)
-        flow.functional.check(state)
-        return flow
+        from .binding import bound
+
+        return bound(self, state)
 
     def lift(self) -> Flow:
         """The flow of the law: FreeEnergy(E, T) under Wasserstein(ground=geometry) (eq. 45, 61).
@@ -319,37 +287,18 @@ class Flow(AbstractFlow):
                 bath = None if warm is None else Thermal(warm)
                 noise = bath if noise is None else noise if bath is None else noise + bath
                 return _equilibrium.of_measure(own, self.geometry, noise)
-            functional = _as_energy(resolved.potential)
+            functional = as_energy(resolved.potential)
             if not _equilibrium.is_zero(resolved.temperature):
                 extra = Thermal(resolved.temperature)
                 noise = extra if noise is None else noise + extra
         return _equilibrium.equilibrium(functional, self.geometry, noise)
 
-    def row(self) -> dict[str, str]:
+    def card(self) -> dict[str, str]:
         """The flow as one row of the table in section 7.6."""
-        kinetic, thermal = self.geometry.kinetic, self.thermal is not None
-        state = "ρ" if self.geometry.on_measures else "(q, p)" if kinetic else "θ"
-        conserves = ["mass"] if self.geometry.on_measures else []
-        if self.geometry.conservative and not self.geometry.dissipative and self.noise is None:
-            conserves.append("H")
-        if not self.geometry.dissipative:
-            dissipates = "nothing"
-        elif thermal:
-            dissipates = f"free energy ⟨{self.functional.name}⟩ - T S"
-        else:
-            dissipates = self.functional.name
-        return {
-            "state": state,
-            "functional": self.functional.name,
-            "geometry": self.geometry.name,
-            "noise": "none" if self.noise is None else self.noise.name,
-            "conserves": ", ".join(conserves) or "nothing",
-            "dissipates": dissipates,
-            "equilibrium": str(self.equilibrium()),
-        }
+        return card_of(self)
 
     def __str__(self) -> str:
-        return " | ".join(f"{key}: {value}" for key, value in self.row().items())
+        return " | ".join(f"{key}: {value}" for key, value in self.card().items())
 
     def __add__(self, other: AbstractFlow) -> AbstractFlow:
         if not isinstance(other, AbstractFlow):
@@ -404,142 +353,6 @@ class FlowSum(AbstractFlow):
         return FlowSum(self.parts + other.parts)
 
 
-class BookedFlow(Flow):
-    """A flow of one functional, in the books of another: F and what it loses are `booked`."""
-
-    booked: AbstractFunctional
-
-    def __init__(self, functional: Any, geometry: Any, booked: AbstractFunctional):
-        super().__init__(functional, geometry)
-        self.booked = booked
-
-    def slope(self, state, time, randomness=None):
-        own = self.covector(state, time, randomness)
-        covector = self.booked.at(time).differential(state)
-        return covector, self.velocity_along(state, own, time)
-
-    def per_point(self, state, time=0.0):
-        return self.booked.at(time).per_point(state)
-
-    def bind(self, state):
-        self.geometry.at(0.0).check(state)
-        self.functional.check(state)
-        return self
-
-
-class SharedFlow(FlowSum):
-    """Velocities of several flows with the same books, which the ledger counts once."""
-
-    def slope(self, state, time, randomness=None):
-        covector, velocity = self.flows[0].slope(state, time, randomness)
-        for part in self.flows[1:]:
-            velocity = tree.add(velocity, part.slope(state, time, randomness)[1])
-        return covector, velocity
-
-    def rate_per_point(self, state, time=0.0):
-        covector = self.flows[0].slope(state, time)[0]
-        rates = [
-            part.geometry.at(time).rate(state, covector, part.covector(state, time))
-            for part in self.flows
-        ]
-        return sum(rates[1:], rates[0])
-
-    def per_point(self, state, time=0.0):
-        return self.flows[0].per_point(state, time)
-
-    def bind(self, state):
-        return SharedFlow(tuple(part.bind(state) for part in self.flows))
-
-    @property
-    def shared(self):
-        return True
-
-
-def _reweighing(flow: Flow, functional: Any, bath: Thermal, still: list[Any]) -> SharedFlow:
-    """A free energy on particles whose geometry moves and reweighs them.
-
-    Terms that move feel the entropy as noise; terms that only reweigh feel its first variation
-    log rho, estimated by a kernel density.
-    """
-    moving = [term for term in flow.geometry.terms if term not in still]
-    parts: list[Flow] = [BookedFlow(_estimated(flow.functional), _sum_of(still), functional)]
-    if moving:
-        noise = bath if flow.noise is None else flow.noise + bath
-        parts.insert(0, Flow(functional, _sum_of(moving), noise))
-    return SharedFlow(tuple(parts))
-
-
-def _sum_of(terms: list[Any]) -> Any:
-    return terms[0] if len(terms) == 1 else GeometrySum(tuple(terms))
-
-
 def _prepared(flow: AbstractFlow, state: Any) -> tuple[Any, AbstractFlow]:
     state = state if is_ensemble(state) else tree.as_float(state)
     return state, flow.bind(state)
-
-
-@remembered
-def _on_law(flow: Flow) -> Flow:
-    """The flow of a law known as a whole: thermal noise becomes temperature times -S (eq. 46)."""
-    flow = flow.lift()
-    if flow.noise is None:
-        return flow
-    others = [term for term in flow.noise.terms if not isinstance(term, Thermal)]
-    if flow.functional.subsamples and all(isinstance(term, Minibatch) for term in flow.noise.terms):
-        return flow  # an estimate of the law's own differential
-    if others or flow.thermal is None:
-        names = " + ".join(term.name for term in others)
-        raise ArgumentError("noise", names, "a law feels thermal noise only; use particles")
-    temperature = flow.thermal.temperature
-    if callable(temperature):
-        raise ArgumentError(
-            "temperature", "a schedule", "on measures give FreeEnergy(energy, schedule) instead"
-        )
-    return Flow(flow.functional + temperature * NegativeEntropy(), flow.geometry)
-
-
-def _as_energy(potential: Any) -> AbstractFunctional:
-    return potential if isinstance(potential, AbstractFunctional) else Energy(potential)
-
-
-def _completed(functional: AbstractFunctional, geometry: AbstractGeometry) -> AbstractFunctional:
-    """On phase space an energy of the position becomes a Hamiltonian."""
-    if geometry.adaptive and not isinstance(functional, OfPosition):
-        return OfPosition(functional)
-    if not geometry.kinetic or functional.of_phase:
-        return functional
-    if not geometry.on_measures:
-        return Hamiltonian(functional)
-    parts = list(functional.parts) if isinstance(functional, FunctionalSum) else [functional]
-    energies = [getattr(part, "energy", None) for part in parts]
-    if any(getattr(energy, "of_phase", False) for energy in energies):
-        return functional
-    for i, energy in enumerate(energies):
-        if energy is not None:
-            parts[i] = eqx.tree_at(lambda f: f.energy, parts[i], Hamiltonian(energy))
-            return parts[0] if len(parts) == 1 else FunctionalSum(tuple(parts))
-    if not functional.couples:
-        return functional
-    return functional + ExpectedEnergy(Hamiltonian(Energy(_zero)))
-
-
-def _zero(x: Any) -> Any:
-    return jnp.zeros((), tree.dtype(x))
-
-
-def _check_noise(flow: Flow) -> None:
-    if flow.noise is None:
-        return
-    mute = flow.geometry.noise_terms == 0 and not flow.geometry.repulsive
-    if flow.thermal is not None and mute:
-        raise ArgumentError(
-            "noise",
-            flow.noise.name,
-            f"{flow.geometry.name} has no friction for the bath to act through; "
-            "add Friction(gamma)",
-        )
-    has_minibatch = any(isinstance(term, Minibatch) for term in flow.noise.terms)
-    if has_minibatch and not flow.functional.subsamples:
-        raise ArgumentError(
-            "noise", flow.noise.name, "the functional has no batch_size, so nothing is subsampled"
-        )

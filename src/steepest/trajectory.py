@@ -56,7 +56,7 @@ class Trajectory:
         """What ran, in words: the flow's row and the scheme."""
         if self.flow is None:
             return self.description
-        parts = [part.row() for part in self.flow.parts]
+        parts = [part.card() for part in self.flow.parts]
         row = {name: " + ".join(part[name] for part in parts) for name in parts[0]}
         return row | {"scheme": self.scheme.name}
 

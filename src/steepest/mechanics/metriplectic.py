@@ -55,8 +55,8 @@ class Metriplectic(Flow):
         self.geometry.check(state)
         return self
 
-    def row(self):
-        return super().row() | {
+    def card(self):
+        return super().card() | {
             "conserves": self.energy.name,
             "dissipates": "nothing" if not self.geometry.dissipative else "makes entropy",
         }

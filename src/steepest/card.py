@@ -1,0 +1,32 @@
+"""The structure card: a flow as one row of the table in section 7.6, read off its objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .flow import Flow
+
+
+def card_of(flow: Flow) -> dict[str, str]:
+    """State, functional, geometry, noise; what is conserved, dissipated, and the equilibrium."""
+    kinetic, thermal = flow.geometry.kinetic, flow.thermal is not None
+    state = "ρ" if flow.geometry.on_measures else "(q, p)" if kinetic else "θ"
+    conserves = ["mass"] if flow.geometry.on_measures else []
+    if flow.geometry.conservative and not flow.geometry.dissipative and flow.noise is None:
+        conserves.append("H")
+    if not flow.geometry.dissipative:
+        dissipates = "nothing"
+    elif thermal:
+        dissipates = f"free energy ⟨{flow.functional.name}⟩ - T S"
+    else:
+        dissipates = flow.functional.name
+    return {
+        "state": state,
+        "functional": flow.functional.name,
+        "geometry": flow.geometry.name,
+        "noise": "none" if flow.noise is None else flow.noise.name,
+        "conserves": ", ".join(conserves) or "nothing",
+        "dissipates": dissipates,
+        "equilibrium": str(flow.equilibrium()),
+    }
