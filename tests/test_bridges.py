@@ -99,7 +99,7 @@ def tilted():
 
 
 def test_marginals_solve_the_fokker_planck_equation_of_the_drift(tilted):
-    """Eq. 45, 71: m' = b(m), S' = J S + S J' + 2 T, with an affine drift; differencing costs h^2."""
+    """Eq. 45, 71: m' = b(m), S' = J S + S J' + 2 T, b being affine; differencing costs h^2."""
     t, h = 0.4, 1e-4
     now, before, after = (tilted.marginal(s) for s in (t, t - h, t + h))
     slope = tilted.drift(now.mean[None], t)[0]

@@ -28,7 +28,7 @@ def test_an_equation_without_code_or_test_is_named(monkeypatch):
         "eq. 99 (the answer): no docstring in src cites it",
         "eq. 99 (the answer): no test cites it",
     ]
-    cited = equation_index.numbers("a (eq. 3-4), b (eqs. 7, 9 and 11), c (eq. 9)")
+    cited = equation_index.numbers("a (eq. 3-4), b (eqs. 7, 9 and 11), c (eq. 9), d (eq. 2.7)")
     assert cited == {3: 2, 4: 2, 7: 3, 9: 1, 11: 3}
 
 

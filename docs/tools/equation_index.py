@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE, TESTS = ROOT / "src" / "steepest", ROOT / "tests"
-ONE = r"\d+(?:\s*-\s*\d+)?"
+ONE = r"\d+\b(?!\.\d)(?:\s*-\s*\d+)?"
 CITED = re.compile(rf"\beqs?\.\s+({ONE}(?:(?:,\s*|\s+and\s+){ONE})*)", re.I)
 IN_A_NAME = re.compile(r"^test_equation((?:_\d+)+)")
 SHOWN = 3
@@ -147,7 +147,9 @@ def markdown() -> str:
         if number in notation():
             rows.append(f"| {number} | {name} | notation: {notation()[number]} | |")
             continue
-        code = [_symbol(place) for place in implementations().get(number, [])[:SHOWN]]
+        places = implementations().get(number, [])
+        symbols = [place for place in places if place.name]  # a module only where nothing else is
+        code = [_symbol(place) for place in (symbols or places)[:SHOWN]]
         tests = [_test(place) for place in verifications().get(number, [])[:SHOWN]]
         rows.append(f"| {number} | {name} | {'<br>'.join(code)} | {'<br>'.join(tests)} |")
     return "\n".join(rows)

@@ -1,8 +1,9 @@
 """How the reference reads the source: docstrings are plain text, packages export what they import.
 
 Docstrings are text with formulas, so what Markdown would take for markup is escaped: `<dF, K dF>`
-is a pairing and no tag, `a * b * c` a product and no emphasis. Text in backticks and indented
-formulas are left as they are. Names that a package imports `as` themselves are its public ones.
+is a pairing and no tag, `a * b * c` a product and no emphasis. Text in backticks, *one word* set
+off and indented formulas are left as they are. Names that a package imports `as` themselves are its
+public ones.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def plain(text: str) -> str:
 def _line(line: str) -> str:
     if line.startswith("    "):
         return line
-    pieces = re.split(r"(`[^`]*`)", line)
+    pieces = re.split(r"(`[^`]*`|(?<![\w*])\*\w+\*(?![\w*]))", line)
     pieces[::2] = [MARKUP.sub(r"\\\1", piece) for piece in pieces[::2]]
     return "".join(pieces)
 
