@@ -198,20 +198,20 @@ def random_walks(log_density, x, saves, rng):
 
 def test_heavy_tails_widen_the_bound_on_sds_or_refuse_it():
     """Chains of Student's law with 3 degrees of freedom, whose fourth moment is infinite, with 6,
-    and of a Gaussian: 40 runs each.
+    and of a Gaussian, in one coordinate: 60 runs each. At 5 % more than 8 have probability 0.003.
 
-    Standard errors alone miss the sd in 60 to 70 % of the first. At 5 % more than 6 of 40 have
-    probability 0.003.
+    Of the first, plain standard errors miss 16. Their k = 2/3, known to 0.15 or so, is beyond 0.7
+    in two runs of five: 48 claims would be three standard deviations too many.
     """
-    rng, runs = np.random.default_rng(1), 40
+    rng, runs = np.random.default_rng(1), 60
     claimed = {}
     for freedom in (3, 6, np.inf):
         if np.isinf(freedom):
             sd, log_density = 1.0, lambda x: -0.5 * x**2
-            start = rng.standard_normal((runs, 64, 3))
+            start = rng.standard_normal((runs, 64, 1))
         else:
             sd = np.sqrt(freedom / (freedom - 2))
-            start = rng.standard_t(freedom, (runs, 64, 3))
+            start = rng.standard_t(freedom, (runs, 64, 1))
             log_density = lambda x: -0.5 * (freedom + 1) * np.log1p(x**2 / freedom)  # noqa: B023, E731
         beyond = claims = 0
         for draws in random_walks(log_density, start, 60, rng):
@@ -220,7 +220,7 @@ def test_heavy_tails_widen_the_bound_on_sds_or_refuse_it():
                 claims += 1
                 beyond += np.max(np.abs(draws.std(axis=(0, 1)) / sd - 1)) > found.sd
         claimed[freedom] = claims
-        assert beyond <= 6, freedom
-    assert claimed[3] <= runs // 2
+        assert beyond <= 8, freedom
+    assert claimed[3] <= 48
     assert claimed[6] >= runs // 2
     assert claimed[np.inf] == runs

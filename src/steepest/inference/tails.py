@@ -74,7 +74,9 @@ def allowance(k: Any) -> Any:
     draws of laws of Student, Laplace, Gumbel, logistic, skew-normal and log-gamma kind, in 2 to 20
     dimensions, with 4,000 and 16,000 draws and k <= 0.7: of the bounds at 95 % on all means and sds
     together 2 to 3 % are missed (without it 5 to 6 %; with 1,000 draws 8 %, so they are refused).
-    Of Student's law with 3 degrees of freedom more are: its sd has no standard error.
+    Of Student's law with 3 degrees of freedom more are: its sd has no standard error. Random walks
+    on Student's laws with 3 to 6 degrees of freedom, 64 chains of 60 draws, miss the sd of some of
+    5 coordinates in 60 to 10 % of runs without it, in 21 to 3 % with k of blocks and its error.
     """
     return 1.0 / np.sqrt(1.0 - np.clip(k, 0.0, MOST_K))
 
