@@ -44,7 +44,7 @@ Run = Callable[[int], Result]
 
 
 def numpyro_nuts(case: Case) -> Run:
-    """NumPyro's NUTS with a dense metric, a chain at a time: in lock-step, on CPUs, it is slower."""
+    """NumPyro's NUTS with a dense metric, a chain at a time as by default on one device."""
     from numpyro.infer import MCMC, NUTS
 
     kernel = NUTS(potential_fn=case.energy, dense_mass=True)
