@@ -44,7 +44,7 @@ Run = Callable[[int], Result]
 
 
 def numpyro_nuts(case: Case) -> Run:
-    """NumPyro's NUTS with a dense metric, chains vectorised."""
+    """NumPyro's NUTS with a dense metric, a chain at a time as by default on one device."""
     from numpyro.infer import MCMC, NUTS
 
     kernel = NUTS(potential_fn=case.energy, dense_mass=True)
@@ -53,7 +53,7 @@ def numpyro_nuts(case: Case) -> Run:
         num_warmup=WARM_UP,
         num_samples=SAVES,
         num_chains=CHAINS,
-        chain_method="vectorized",
+        chain_method="sequential",
         progress_bar=False,
     )
     fields = ("num_steps",)
