@@ -22,6 +22,7 @@ NAMES = (
     "evidence",
     "diffusion",
     "bridges",
+    "sinkhorn",
 )
 
 
