@@ -23,6 +23,7 @@ NAMES = (
     "diffusion",
     "bridges",
     "sinkhorn",
+    "light_bridges",
 )
 
 
