@@ -73,7 +73,7 @@ def torch_fit(case: str) -> Fit:
     from steepest.bridges.mixtures import _start
     from steepest.states import Particles
 
-    torch.set_num_threads(1)  # matrices this small only lose by more, most of all on a busy machine
+    torch.set_num_threads(1)  # its pool of threads stalls where cores are busy
     reference, x, y, steps = problem(case)
     first = jax.random.split(jax.random.key(2))[0]
     start = _start(reference, Particles(x), Particles(y), first, COMPONENTS, False)
