@@ -23,6 +23,8 @@ NAMES = (
     "evidence",
     "diffusion",
     "bridges",
+    "sinkhorn",
+    "light_bridges",
 )
 
 
