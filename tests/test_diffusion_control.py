@@ -52,7 +52,7 @@ def test_log_z_of_a_mixture_is_bracketed_and_a_worse_drift_opens_the_bracket(pai
     for found in (exact, poor):
         assert found.lower < LOG_Z < found.upper
         assert abs(found.estimate - LOG_Z) < 5 * found.standard_error
-    assert "resampled" not in exact.assumption
+    assert "weights" not in exact.assumption
     assert exact.kl < 0.2 < 0.5 < poor.kl and exact.effective_share > 0.8
     # Weighted, the samples of the wrong drift have the mean of the target. Kish's size says how
     # far sampling moves it: 5 standard errors.
@@ -68,13 +68,13 @@ def test_a_learned_drift_brackets_log_z(pair):
     data = pair.sample(jax.random.key(2), 4000).astype(jnp.float32)
     process = diffusion.EDM(start=0.01, end=20.0)
     network = diffusion.Perceptron(2, KEY, width=32, depth=2, dtype=jnp.float32)
-    # No clean point is used up by this loss, and none on the way down: draws are those of the way up.
+    # This loss needs no clean points, and the way down starts from draws of the way up.
     fitted = diffusion.fit(
         process, network, data, KEY, steps=200, learning_rate=5e-3, loss="implicit"
     )
     found = diffusion.steer(process, fitted.model, energy_of(pair), KEY, 1000, steps=60)
     assert found.lower < LOG_Z < found.upper and found.kl < 3.0, found
-    assert "resampled" in found.assumption or "weights" in found.assumption
+    assert "weights of the way up" in found.assumption
 
 
 def gap(mean, variance):
@@ -94,8 +94,8 @@ def test_entropy_production_and_the_half_bridge_of_a_gaussian():
     assert (np.abs(made.mean - (kl[0] - kl)) <= 4 * made.error + 1e-12).all()
     assert made.error[-1] < 0.01 < 0.3 < made.mean[-1]
     value, error = made.fluctuation
-    assert abs(value - 1.0) < 4 * error < 0.05
-    # Without the heat, or with all of it twice, neither holds.
+    assert abs(value - 1.0) < 4 * error
+    # Without the heat it does not hold, and the test sees it.
     assert abs(np.exp(-made.system[-1]).mean() - 1.0) > 8 * error
     # A free particle gives no heat: what is made is the growth of entropy.
     free = diffusion.entropy_production(diffusion.EDM(end=3.0), truth, x, KEY, levels=8)

@@ -1,9 +1,9 @@
-"""Sampling an unnormalised density by a drift: the reverse process weighed against the forward one.
+"""Sampling an unnormalised density by a drift: the reverse process weighed against the forward.
 
-With y = x/alpha and r = sigma/alpha, noising is the random walk y_s = y_t + N(0, r_s^2 - r_t^2), and
+With y = x/alpha, r = sigma/alpha, v = r_s^2 - r_t^2, noising is the walk y_s = y_t + N(0, v), and
 the controlled path from the prior back to the data has the steps
 
-    y_t ~ N(y_s + (r_s^2 - r_t^2) s(y_s), S),    S_i = (r_s^2 - r_t^2) (c_i^2 + r_t^2)/(c_i^2 + r_s^2),
+    y_t ~ N(y_s + v score(y_s), S),      S_i = v (c_i^2 + r_t^2)/(c_i^2 + r_s^2),
 
 the exact posterior of the walk where the data are N(m, diag c^2), and everywhere in the limit of
 short steps. For any score s, the log-ratio of the two paths
@@ -179,7 +179,7 @@ def steer(
 
 
 def _prior(process: Any, anchor: Anchored, model: Any, key: Any, n: int) -> Particles:
-    """n points of the Gaussian with the data's moments, noised, with weights -log of its density."""
+    """n points of the data's Gaussian, noised, with weights of -log of its density."""
     end = jnp.asarray(process.end)
     alpha, r = process.alpha(end), process.ratio(end)
     white = jax.random.normal(key, (int(np.prod(model.shape)), n), anchor.mean.dtype)
