@@ -74,6 +74,7 @@ def _record(rows: list[Any], seed: int, told: Any) -> Any:
     families = [(name, title, _family(rows, name)) for name, title in FAMILIES]
     sheets = [_failures(rows)] if not passed else []
     sheets += [Sheet(title, tuple(map(_line, own))) for _, title, own in families if own]
+    sheets.append(Sheet("Sources", tuple(map(_source, rows))))
     return Record(
         title="Atlas of known algorithms",
         passed=passed,
@@ -119,7 +120,11 @@ def _line(row: Any) -> dict[str, Any]:
     keys = ("state", "functional", "geometry", "noise", "scheme", "conserves", "dissipates")
     card = {key: row.card.get(key, "–") for key in (*keys, "equilibrium")}
     judged = {"audit": row.verdict, "checks": row.held, "seconds": f"{row.seconds:.1f}"}
-    return {"algorithm": row.algorithm.name, **judged, **card, "source": row.algorithm.citation}
+    return {"algorithm": row.algorithm.name, **judged, **card}
+
+
+def _source(row: Any) -> dict[str, str]:
+    return {"algorithm": row.algorithm.name, "source": row.algorithm.citation}
 
 
 def _failures(rows: list[Any]) -> Any:
@@ -160,7 +165,7 @@ def _write(place: Path, record: Any, rows: list[Any]) -> None:
     from ..report import paint, render
 
     buffer = io.StringIO()
-    lines = [_line(row) | {"error": row.error} for row in rows]
+    lines = [_line(row) | _source(row) | {"error": row.error} for row in rows]
     writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
