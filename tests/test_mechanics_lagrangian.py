@@ -135,6 +135,7 @@ def test_the_differential_of_h_is_that_of_automatic_differentiation():
 
 def test_pytrees_and_single_precision():
     """A configuration is any coordinates, in any structure (eq. 4)."""
+
     def fn(q, v):
         return 0.5 * jnp.sum(v["a"] ** 2) + v["b"] ** 2 - jnp.sum(q["a"]) * q["b"]
 
