@@ -1,7 +1,8 @@
-# Two commands do all the set-up on a fresh machine; a second call installs nothing.
+# Three commands do all the set-up on a fresh machine; a second call installs nothing.
 #
 #   make demo   compares methods on a posterior of real data and says where the report is
 #   make test   runs the whole test suite
+#   make docs   builds the documentation site into site/
 #
 # PYTHON chooses the interpreter: make test PYTHON=python3.12
 
@@ -10,13 +11,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/steepest compare examples/posteriors/breast_cancer.toml --out runs/breast_cancer
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+docs: $(VENV)/installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV)
@@ -34,5 +38,5 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-test: pyproject.toml | $(BIN)/python
 	@echo "installing steepest and its test tools into $(VENV); this takes about a minute, once"
-	$(PIP) install --editable '.[test]'
+	$(PIP) install --editable '.[test,docs]'
 	@touch $@ $(VENV)/installed

@@ -19,9 +19,12 @@ NAMES = (
     "optimizers",
     "calibration",
     "posteriors",
+    "posterior_references",
     "evidence",
     "diffusion",
     "bridges",
+    "sinkhorn",
+    "light_bridges",
 )
 
 
@@ -31,15 +34,23 @@ def main() -> None:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--case", help="only the cases whose name contains this")
+    parser.add_argument("--out", help="a file to which all is appended as well, line by line")
     options = parser.parse_args()
     if not options.all and options.name is None:
         parser.error("name one of " + ", ".join(NAMES) + ", or --all")
     where = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    print(f"{where}, {device()}\n", flush=True)
+    _say(f"{where}, {device()}\n", options.out)
     for name in NAMES if options.all else (options.name,):
         module = importlib.import_module(f"benchmarks.{name}")
         for text in module.tables(options.rounds, options.case):
-            print(text, flush=True)
+            _say(text, options.out)
+
+
+def _say(text: str, out: str | None) -> None:
+    print(text, flush=True)
+    if out is not None:
+        with open(out, "a") as file:
+            file.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -112,6 +112,9 @@ def _one_seed(seed: int, d: int, k: int):
         for order in (1, 2, 3):
             scheme = diffusion.MultiStep(solver_order=order)
             yield f"steepest DPM-Solver++ {order}M", count, error(run(scheme, count))
+        for order in (2, 3):
+            scheme = diffusion.UniPC(solver_order=order)
+            yield f"steepest UniPC {order}", count, error(run(scheme, count))
         yield "steepest Heun", count, error(run(diffusion.Heun(), (count + 1) // 2))
         yield from ((name, count, error(x)) for name, x in peers(clean, HIGH * white, count))
 

@@ -58,6 +58,7 @@ CASES += [(2, 0.1, "tilted")]
 
 @pytest.mark.parametrize(("d", "temperature", "kind"), [*CASES, (16, 0.1, "ou")])
 def test_closed_form_is_the_limit_of_fitting_in_turn(d, temperature, kind):
+    """The least KL of paths with both ends given, against proportional fitting (eq. 71)."""
     rng = np.random.default_rng(d)
     (source, a, A), (target, b, B) = law(rng, d), law(rng, d, 1.0)
     P, push = np.zeros((d, d)), np.zeros(d)
@@ -98,7 +99,7 @@ def tilted():
 
 
 def test_marginals_solve_the_fokker_planck_equation_of_the_drift(tilted):
-    """m' = b(m) and S' = J S + S J' + 2 T, the drift being affine; h^2 = 1e-8 of differencing."""
+    """Eq. 45, 71: m' = b(m), S' = J S + S J' + 2 T, b being affine; differencing costs h^2."""
     t, h = 0.4, 1e-4
     now, before, after = (tilted.marginal(s) for s in (t, t - h, t + h))
     slope = tilted.drift(now.mean[None], t)[0]

@@ -65,11 +65,36 @@ def test_unseen_points_are_carried(run):
     assert again.exit_code == 2 and "exists already" in again.output
 
 
+def test_snapshots_at_several_times(files):
+    """The cloud stands at the second file at its time, and the saved chain carries points on."""
+    folder, source, target = files
+    rng = np.random.default_rng(1)
+    third = write(folder / "d.csv", "x,y", rng.normal(size=(70, 2)) + np.asarray([2.0, 2.0]))
+    words = ("--times", "0,1,3", "--temperature", 0.2, "--out", folder / "chain")
+    result = invoke("bridge", source, target, third, *words)
+    assert result.exit_code == 0, result.output
+    assert "leg 2, dual gap" in result.output
+    rows = np.genfromtxt(folder / "chain" / "snapshots.csv", delimiter=",", names=True)
+    assert set(rows["time"]) == {0.0, 1.0, 3.0}
+    middle, last = rows[rows["time"] == 1.0], rows[rows["time"] == 3.0]
+    assert abs(middle["x"].mean() - 2.0) < 0.5 and abs(middle["y"].mean()) < 0.5
+    assert abs(last["y"].mean() - 2.0) < 0.5
+    out = folder / "carried.csv"
+    assert invoke("transport", folder / "chain", source, "--out", out).exit_code == 0
+    assert abs(np.genfromtxt(out, delimiter=",", names=True)["y"].mean() - 2.0) < 0.5
+    refused = invoke("transport", folder / "chain", source, "--mean", "--out", folder / "no.csv")
+    assert refused.exit_code == 2 and "--mean" in refused.output
+    for times in ("0,1", "0,2,1", "0,x,1"):
+        result = invoke("bridge", source, target, third, "--times", times)
+        assert result.exit_code == 2 and "--times" in result.output
+
+
 def test_wrong_input_is_told(files, run):
     folder, source, target = files
     other = write(folder / "c.csv", "x,z", np.zeros((3, 2)))
     result = invoke("bridge", source, other)
     assert result.exit_code == 2 and "'y'" in result.output and "'z'" in result.output
+    assert invoke("bridge", source).exit_code == 2
     for words, said in (
         (("--temperature", 0), "temperature"),
         (("--method", "neural"), "--method"),

@@ -320,4 +320,5 @@ def test_answers_of_chains_are_equally_weighted_draws_with_a_ledger():
     assert answer.ledger is not None and answer.ledger.divergence is not None
     assert np.isfinite(answer.draws).all() and answer.draws.shape[0] == 64
     assert {"compile", "tune", "run"} <= set(answer.seconds)
+    assert sum(answer.phases.values()) == answer.gradients
     assert dataclasses.asdict(answer.certificate.statements[0])["name"] == "split R-hat"

@@ -377,3 +377,32 @@ precision = "float64"
     code, text = steepest("run", "spec.toml", "--out", "run")
     assert code == 0, text
     assert {"trajectory.npz", "law.png"} <= {entry.name for entry in Path("run").iterdir()}
+
+
+def test_runs_are_listed_newest_first_and_hostile_ones_are_named(steepest, tmp_path):
+    assert steepest("ls")[0] == 2  # there is no runs/
+    marks = {
+        "old": {"command": "steepest compare a.toml", "began": "2026-01-01 00:00:00 UTC"},
+        "deep/new": {"command": "steepest run [b].toml", "began": "2026-02-01 00:00:00 UTC"},
+    }
+    for name, provenance in marks.items():
+        place = tmp_path / "runs" / name
+        place.mkdir(parents=True)
+        said = {"provenance": provenance, "passed": name == "old", "verdict": f"[red]{name}[/red]"}
+        folder.write_mark(place, said)
+    for name, text in {
+        "broken": "{",
+        "deeper": "[" * 10_000,
+        "bare": '{"format":1,"files":[]}',
+    }.items():
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / "run.json").write_text(text)
+    (tmp_path / "runs" / "plain").mkdir()
+    code, said = steepest("ls")
+    assert code == 0 and said.index("deep/new") < said.index("old")
+    assert "[red]old[/red]" in said and "compare" in said and "plain" not in said
+    assert all(name in said for name in ("broken", "deeper", "bare")) and "cannot be read" in said
+    code, said = steepest("ls", "runs/old")
+    assert code == 0 and "old" in said
+    (tmp_path / "none").mkdir()
+    assert "steepest run SPEC.toml" in steepest("ls", "none")[1]

@@ -216,6 +216,7 @@ def test_log_mean_is_the_logarithmic_mean():
 
 @pytest.mark.parametrize("geometry", [st.Wasserstein(), st.FisherRao()], ids=lambda g: g.name)
 def test_onsager_operators_are_symmetric_positive_and_keep_mass(geometry):
+    """Eq. 54 and 62: what moves and what is reweighted sums to zero over the cells."""
     rho, a, b = rough(PLANE), rough(PLANE, 1), rough(PLANE, 2)
     ka, kb = geometry.sharp(rho, a), geometry.sharp(rho, b)
     np.testing.assert_allclose(jnp.sum(a.values * kb.values), jnp.sum(b.values * ka.values))
@@ -224,7 +225,7 @@ def test_onsager_operators_are_symmetric_positive_and_keep_mass(geometry):
 
 
 def test_gibbs_law_is_exactly_stationary_and_free_energy_is_kl():
-    """Eq. 44, 47-48 on the grid: F - F_inf = T KL, and the velocity at the Gibbs law is zero."""
+    """Eq. 44, 47-48, 60 on the grid: F - F_inf = T KL, and the Gibbs law does not move."""
     flow = st.Flow(lambda x: jnp.sum(x**4) / 4 + x[0], st.Euclidean(), st.Thermal(0.6))
     gibbs = st.Density.gibbs(GRID, flow.functional, 0.6)
     assert jnp.abs(flow.velocity(gibbs).values).max() < 1e-10  # psi is constant to round-off

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -137,6 +138,59 @@ def test_mistakes_are_told_in_words(steepest, folder):
     ]:
         code, text = steepest("sample", *words)
         assert code == 2 and (part in text or "RUN" in text), text
+
+
+def _painted(place, n=60, shape=(4, 4)):
+    from matplotlib import image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (n, *shape, 3)).astype(np.uint8)
+    pixels[..., 1:] = pixels[..., :1] if place.name == "grey" else pixels[..., 1:]
+    place.mkdir(parents=True)
+    for i, one in enumerate(pixels):
+        image.imsave(place / f"{i:03}.png", one)
+    return pixels
+
+
+def test_a_folder_of_images_is_data(steepest, folder):
+    from matplotlib import image
+
+    from steepest.cli import generation_data
+    from steepest.cli.ingredients.generation import ImageFolder
+    from steepest.errors import ArgumentError
+
+    colours = _painted(folder / "pictures" / "colours")
+    grey = _painted(folder / "grey")
+    read = lambda **words: generation_data.LOADERS["images"](  # noqa: E731
+        ImageFolder(kind="images", **words), folder
+    )
+    x, labels, classes = read(folder="pictures", classes=True)
+    np.testing.assert_array_equal(x, colours)  # what was painted, to the bit
+    assert classes == ("colours",) and not labels.any()
+    x, labels, classes = read(folder="grey")
+    np.testing.assert_array_equal(x, grey[..., 0])
+    assert labels is None and classes == ()
+    spec = '[data]\nkind = "images"\nfolder = "grey"\n[process]' + SMALL.split("[process]")[1]
+    words = ("--set", "train.steps=50", "--set", "train.held_out=0.4", "--set", "sample.count=100")
+    code, text = steepest("generate", "--out", "images", *words, spec=spec)
+    mark = json.loads((folder / "images" / "run.json").read_text())
+    assert code in (0, 1) and "sha256 of grey" in mark["provenance"], text
+    assert np.load(folder / "images" / "samples.npz")["samples"].shape == (100, 4, 4)
+    deep = (np.arange(16).reshape(4, 4) * 4000 + 7).astype(np.uint16)
+    from PIL import Image
+
+    for spoil, word in [
+        (lambda p: image.imsave(p, np.zeros((5, 4, 3), np.uint8)), "one size; 000.png is (4, 4)"),
+        (lambda p: p.write_bytes(b"no image"), "not a PNG"),
+        (lambda p: image.imsave(p, np.zeros((4, 4, 4), np.uint8)), "transparent"),
+        (lambda p: Image.fromarray(deep).save(p), "8 bits"),
+    ]:
+        spoil(folder / "grey" / "bad.png")
+        with pytest.raises(ArgumentError, match=re.escape(word)):
+            read(folder="grey")
+    (folder / "empty").mkdir()
+    for words in ({"folder": "nowhere"}, {"folder": "grey", "classes": True}, {"folder": "empty"}):
+        with pytest.raises(ArgumentError):
+            read(**words)
 
 
 def _flat(folder):

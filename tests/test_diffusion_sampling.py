@@ -102,6 +102,8 @@ ORDERS = [  # sampler, rule of its grid, its order
     (diffusion.MultiStep(solver_order=2), "log-snr", 2),
     (diffusion.MultiStep(solver_order=3), "log-snr", 3),
     (anchored.Anchored, "angle", 3),
+    (diffusion.UniPC(solver_order=2), "log-snr", 3),
+    (diffusion.UniPC(solver_order=3), "log-snr", 4),
 ]
 
 
@@ -124,6 +126,78 @@ def test_measured_orders_against_the_probability_flow(plane, reference, scheme, 
     # more is welcome up to one and a half.
     measured = np.log2(errors[0] / errors[1])
     assert order - 0.5 < measured < order + 1.5, (measured, errors)
+
+
+def test_unipc_is_its_authors_formula_on_an_uneven_grid():
+    # Three values, the matrix form of the paper (R rho = b / B, B = exp(-h) - 1), beside ours.
+    from steepest.diffusion.unipc import held
+
+    place, end = np.array([0.3, -0.1, -0.8]), 0.75
+    values = np.random.default_rng(0).normal(size=(3, 4))
+    y = np.array([1.0, -2.0, 0.5, 0.0])
+    h = end - place[0]
+    first = np.expm1(-h)
+    ratio = (place[1:] - place[0]) / h
+    phi = np.array([first / -h - 1, (first / -h - 1) / -h - 0.5])
+    rho = np.linalg.solve(np.stack([ratio**0, ratio]), phi * [1, 2] / first)
+    slopes = (values[1:] - values[0]) / ratio[:, None]
+    expected = np.exp(-h) * y - first * values[0] - first * rho @ slopes
+    found = held(y, tuple(map(jnp.asarray, place)), tuple(map(jnp.asarray, values)), end, 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    two = held(y, tuple(map(jnp.asarray, place)), tuple(map(jnp.asarray, values)), end, 2)
+    bh2 = np.exp(-h) * y - first * (values[0] + 0.5 * slopes[0])
+    np.testing.assert_allclose(two, bh2, rtol=1e-12)
+
+
+ADAPTED = [
+    (diffusion.UniPC(), diffusion.VariancePreserving(), "epsilon"),
+    (diffusion.MultiStep(solver_order=2, churn=1.0), diffusion.Cosine(), "v_prediction"),
+    (diffusion.ReverseEuler(), diffusion.VariancePreserving(), "sample"),
+]
+
+
+@pytest.mark.parametrize("scheme, process, kind", ADAPTED)
+def test_the_scheduler_takes_the_steps_of_sample(plane, scheme, process, kind):
+    key, n, steps = jax.random.key(3), 5, 8
+    begin, draw = jax.random.split(key)
+    scheduler = diffusion.Scheduler(process, scheme, kind, draw)
+    scheduler.set_timesteps(steps)
+    x = diffusion.prior(process, (2,), begin, n).positions
+    assert len(scheduler.timesteps) == steps and scheduler.init_noise_sigma > 0
+    for t in scheduler.timesteps:
+        alpha, sigma = process.alpha(jnp.asarray(t)), process.sigma(jnp.asarray(t))
+        clean = jax.vmap(lambda z, a=alpha, s=sigma: plane.denoise(z, a, s))(x)
+        noise = (x - alpha * clean) / sigma
+        length = jnp.sqrt(alpha**2 + sigma**2)
+        out = {"epsilon": noise, "sample": clean,
+               "v_prediction": (alpha * noise - sigma * clean) / length}[kind]  # fmt: skip
+        step = scheduler.step(out, t, scheduler.scale_model_input(x, t))
+        x = step.prev_sample
+    mine = diffusion.sample(process, plane, key, n, scheme=scheme, steps=steps)
+    # The same operations but for the detour over the network's convention, which loses some digits.
+    np.testing.assert_allclose(x, mine, rtol=2e-5, atol=2e-5)
+
+
+def test_the_scheduler_adds_noise_and_refuses_what_does_not_fit(plane):
+    process = diffusion.VariancePreserving()
+    scheduler = diffusion.Scheduler(process, diffusion.UniPC())
+    x, noise = jax.random.normal(jax.random.key(0), (2, 3, 2))
+    t = jnp.array([0.1, 0.5, 0.9])
+    alpha, sigma = process.alpha(t)[:, None], process.sigma(t)[:, None]
+    np.testing.assert_array_equal(scheduler.add_noise(x, noise, t), alpha * x + sigma * noise)
+    scheduler.set_timesteps(4)
+    later = scheduler.timesteps[1]
+    for make, word in [
+        (lambda: diffusion.Scheduler(process, diffusion.Heun()), "scheme"),
+        (lambda: diffusion.Scheduler(process, diffusion.DDIM(), "noise"), "prediction_type"),
+        (lambda: scheduler.step(noise, later, x), "timestep"),
+        (lambda: scheduler.step(noise[:1], scheduler.timesteps[0], x), "model_output"),
+        (lambda: scheduler.add_noise(x, noise, 1.5), "t"),
+        (lambda: scheduler.set_timesteps(0), "steps"),
+    ]:
+        with pytest.raises(ArgumentError) as caught:
+            make()
+        assert caught.value.argument == word
 
 
 def test_few_evaluations_suffice_with_the_moments(plane, reference):
@@ -292,6 +366,7 @@ def test_bad_input_is_refused_in_words(plane):
         (lambda: diffusion.ReverseFlow("edm", plane, [2.0, 1.0]), "process"),
         (lambda: diffusion.MultiStep(solver_order=4), "solver_order"),
         (lambda: diffusion.MultiStep(solver_order=3, churn=1.0), "solver_order"),
+        (lambda: diffusion.UniPC(solver_order=4), "solver_order"),
         (lambda: grids.times(EDM, 5, rule="fast"), "rule"),
         (lambda: diffusion.log_likelihood(EDM, plane, jnp.zeros((3, 5))), "x"),
         (lambda: diffusion.log_likelihood(EDM, plane, jnp.full((3, 2), jnp.nan)), "x"),

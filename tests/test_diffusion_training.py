@@ -262,6 +262,16 @@ def test_networks_have_the_shape_of_their_points():
     assert found.model.network.variables["a"] != 2.0
 
 
+def test_any_callable_is_a_network():
+    # Zero is the exact velocity of an isotropic Gaussian, and the default scheme is exact on it.
+    mean = jnp.array([1.0, -2.0], jnp.float32)
+    model = diffusion.Learned(lambda x, noise, label: 0.0 * x, mean, 0.25 * jnp.eye(2))
+    start = diffusion.prior(EDM, (2,), KEY, 50, jnp.float32)
+    x = diffusion.sample(EDM, model, KEY, 50, steps=2, start=start)
+    exact = mean + 0.5 / np.hypot(20.0, 0.5) * (start.positions - mean)
+    np.testing.assert_allclose(x, exact, atol=1e-4)  # float32 on positions of up to 60
+
+
 def test_bad_input_is_refused_in_words():
     good = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     constant, broken = good.copy(), good.copy()

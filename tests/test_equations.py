@@ -16,7 +16,7 @@ def quadratic(x):
     return 0.5 * x @ jnp.asarray(A) @ x
 
 
-def test_equation_33_gradient_flow_of_a_quadratic_is_the_matrix_exponential():
+def test_equation_33_64_gradient_flow_of_a_quadratic_is_the_matrix_exponential():
     flow = st.Flow(st.Energy(quadratic), st.Euclidean())
     run = st.solve(flow, START, scheme=st.RungeKutta("tsit5", 1e-10, 1e-12), time=1.5, steps=3)
     exact = scipy.linalg.expm(-1.5 * A) @ START
@@ -35,7 +35,7 @@ def test_equation_33_euler_is_first_order():
     np.testing.assert_allclose(orders, 1.0, atol=0.05)
 
 
-def test_equation_34_35_energy_falls_at_the_squared_gradient():
+def test_equation_30_31_34_35_energy_falls_at_the_squared_gradient():
     def energy(x):
         return jnp.sum(jnp.cos(x)) + 0.1 * jnp.sum(x**4)
 
@@ -86,7 +86,7 @@ def test_equation_38_riemannian_gradient_represents_the_differential():
     np.testing.assert_allclose(gradient @ metric(x) @ v, jnp.vdot(A @ x, v), rtol=1e-13)
 
 
-def test_equation_39_40_riemannian_flow_dissipates_the_metric_norm():
+def test_equation_39_40_41_riemannian_flow_dissipates_the_metric_norm():
     flow = st.Flow(st.Energy(quadratic), st.Riemannian(metric))
     x = jnp.array([0.4, -0.9])
     g = A @ x
@@ -268,7 +268,7 @@ def test_equation_63_an_ensemble_is_its_independent_copies_without_noise():
         np.testing.assert_allclose(st.solve(flow, x, scheme=st.Euler(0.1), steps=10).final, y)
 
 
-def test_equation_51_minibatch_gradients_are_unbiased_in_the_flow():
+def test_equation_51_65_minibatch_gradients_are_unbiased_in_the_flow():
     """SGD on a quadratic risk has mean the gradient flow's Euler iterate, exactly."""
     data = jnp.linspace(-1.0, 2.0, 50)
     risk = st.EmpiricalRisk(lambda x, y: 0.5 * jnp.sum((x - y) ** 2), data, batch_size=2)

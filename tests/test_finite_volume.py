@@ -173,7 +173,7 @@ def run_steps(flow, rho, factor, order):
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("dimension", [1, 2])
 def test_mass_sign_and_descent_hold_at_every_step(dimension, order):
-    """Steps of 1e-3 to 1e3 explicit limits, from a law far from equilibrium."""
+    """Steps of 1e-3 to 1e3 explicit limits, from a law far from equilibrium (eq. 48, 54)."""
     grid = st.Grid(-2.2, 2.2, [30] * dimension)
     flow = st.Flow(WELLS, st.Euclidean(), st.Thermal(0.4))
     rho = normal(grid, -1.0, 0.02)

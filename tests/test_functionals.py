@@ -101,7 +101,7 @@ def test_equation_51_an_estimate_of_one_row_is_the_gradient_of_a_uniform_row():
     np.testing.assert_array_equal(risk.estimate(X, None), risk.differential(X))
 
 
-def test_equation_51_minibatch_estimates_are_unbiased_with_covariance_sigma_over_b():
+def test_equation_51_52_minibatch_estimates_are_unbiased_with_covariance_sigma_over_b():
     risk = st.EmpiricalRisk(loss, ROWS, batch_size=3)
     count = 4000
     draws = np.asarray(jax.vmap(lambda k: risk.estimate(X, SOURCE.at(k)))(jnp.arange(count)))
@@ -164,7 +164,7 @@ def test_time_dependent_energy_is_frozen_by_at():
     assert QUADRATIC.at(3.0) is QUADRATIC and not st.Hamiltonian(QUADRATIC).time_dependent
 
 
-def test_equation_46_47_67_69_free_energy_and_divergence_on_particles():
+def test_equation_46_47_67_68_69_free_energy_and_divergence_on_particles():
     entropy = PARTICLES.entropy()
     expected = PARTICLES.expect(QUADRATIC)
     np.testing.assert_allclose(st.NegativeEntropy()(PARTICLES), -entropy)

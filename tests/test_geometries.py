@@ -414,7 +414,7 @@ def test_a_lineax_metric_is_its_matrix(operator, dense):
     np.testing.assert_allclose(s @ s.T, np.linalg.inv(dense), atol=1e-14)
 
 
-def test_equation_58_particles_move_along_the_ground_geometry():
+def test_equation_56_58_particles_move_along_the_ground_geometry():
     """x_i' = -K(x_i) grad psi(x_i), whatever the weights, for F = <psi>."""
     x = weighted(KEYS[17])
     psi = lambda y: jnp.sum(jnp.sin(y)) * y[0]  # noqa: E731

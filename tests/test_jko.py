@@ -78,7 +78,7 @@ def test_quantiles_invert_the_cumulative_mass_even_in_the_tails():
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_jko_tends_to_fokker_planck_at_its_order(order):
-    """Eq. 59 against the Ornstein-Uhlenbeck law on the line; h^2 of the grid stays below."""
+    """Eq. 50, 59 against the Ornstein-Uhlenbeck law on the line; h^2 of the grid stays below."""
     grid = st.Grid(-6.0, 6.0, 400)
     exact = normal(grid, 1.5 * np.exp(-0.5), 1 - 0.7 * np.exp(-1.0))
     errors, runs = [], []
@@ -92,7 +92,7 @@ def test_jko_tends_to_fokker_planck_at_its_order(order):
         assert max(run.ledger.violation[1:].max() for run in runs) < 0
 
 
-def test_one_step_is_the_minimum_of_free_energy_plus_distance():
+def test_equation_50_60_one_step_is_the_minimum_of_free_energy_plus_distance():
     """Perturbing the result along mass-preserving moves raises F + W2^2/(2 step)."""
     grid, h = st.Grid(-4.0, 4.0, 100), 0.3
     functional = st.FreeEnergy(BOWL, 1.0)

@@ -69,7 +69,7 @@ def test_accelerations_are_those_derived_by_hand(seed):
 
 
 def test_the_residual_of_eq_13_at_any_acceleration():
-    """dL/dq - d/dt dL/dv = M (a_motion - a), whatever a is."""
+    """dL/dq - d/dt dL/dv = M (a_motion - a), whatever a is (eq. 13, 21)."""
     lagrangian = Lagrangian(double_pendulum)
     (q, v), (a, _) = draw(2), draw(2)
     mass = lagrangian.mass_matrix(q, v)
@@ -83,7 +83,7 @@ def test_the_residual_of_eq_13_at_any_acceleration():
 
 
 def test_newtons_law_from_the_running_example_by_symbols():
-    """Eq. 23-28: sympy derives m x'' = -V'(x) from L = m x'^2/2 - V(x); autodiff agrees with it."""
+    """Eq. 10-11, 23-28: sympy gives m x'' = -V'(x) from L = m x'^2/2 - V(x); autodiff agrees."""
     sympy = pytest.importorskip("sympy")
     t, m = sympy.symbols("t m", positive=True)
     x = sympy.Function("x")(t)
@@ -134,6 +134,8 @@ def test_the_differential_of_h_is_that_of_automatic_differentiation():
 
 
 def test_pytrees_and_single_precision():
+    """A configuration is any coordinates, in any structure (eq. 4)."""
+
     def fn(q, v):
         return 0.5 * jnp.sum(v["a"] ** 2) + v["b"] ** 2 - jnp.sum(q["a"]) * q["b"]
 

@@ -48,7 +48,7 @@ def test_the_oscillator_joins_its_ends_at_the_order_asked_for(order):
 
 @pytest.mark.parametrize(("end", "index"), [(2.0, 0), (4.0, 1), (7.5, 2), (10.5, 3)])
 def test_morse_index_counts_the_conjugate_points(end, index):
-    """sin t vanishes at multiples of pi; the midpoint rule's clock is late by step^2/24."""
+    """sin t vanishes at multiples of pi (eq. 22); the midpoint's clock is late by step^2/24."""
     found = stationary_path(OSCILLATOR, 0.0, 1.0, 0.0, end, 401)
     assert found.morse_index == index
     step = end / 400
@@ -109,7 +109,7 @@ def test_the_brachistochrone_is_a_cycloid():
 
 
 def test_action_and_first_variation():
-    """Of x = sin t over [0, 2]: S = sin(4)/4, exact by quadrature, to step^2 by straight pieces."""
+    """Of sin t over [0, 2]: S = sin(4)/4 by quadrature, to step^2 by straight pieces (eq. 12)."""
     times = jnp.linspace(0.0, 2.0, 201)
     smooth = action(OSCILLATOR, jnp.sin, times)
     np.testing.assert_allclose(smooth, np.sin(4.0) / 4, rtol=1e-12)
@@ -120,6 +120,39 @@ def test_action_and_first_variation():
     assert float(jnp.abs(motion).max()) < 1e-4
     # dL/dq - d/dt dL/dv = -q - a = 3 sin 2t there.
     np.testing.assert_allclose(other[1:-1], 3 * jnp.sin(2 * times[1:-1]), atol=1e-3)
+
+
+def test_equation_8_9_any_integrand_makes_a_functional_of_curves():
+    """J[y] = integral y^2: 1 - sin(4)/4 for the sine on [0, 2], four times that for twice it."""
+    square = Lagrangian(lambda y, v: y**2)
+    times = jnp.linspace(0.0, 2.0, 21)
+    np.testing.assert_allclose(action(square, jnp.sin, times), 1 - np.sin(4.0) / 4, rtol=1e-12)
+    twice = action(square, lambda t: 2 * jnp.sin(t), times)
+    np.testing.assert_allclose(twice, 4 - np.sin(4.0), rtol=1e-12)
+
+
+def test_equation_14_15_16_17_18_19_20_the_first_variation_three_ways():
+    """L = v^2/2 - q^4/4 along sin t, varied by t (2 - t), which vanishes at both ends.
+
+    The slope of S[q + s eta] in s; both slopes of L by hand under Gauss' rule; and, after the
+    integration by parts, the residual of the library against eta. On straight pieces to step^2.
+    """
+    quartic = Lagrangian(lambda q, v: 0.5 * v**2 - 0.25 * q**4)
+    eta = lambda t: t * (2.0 - t)  # noqa: E731
+    times = jnp.linspace(0.0, 2.0, 41)
+    varied = lambda s: action(quartic, lambda t: jnp.sin(t) + s * eta(t), times)  # noqa: E731
+    slope = jax.grad(varied)(0.0)
+    node, weight = np.polynomial.legendre.leggauss(30)
+    t = 1.0 + node
+    by_position = weight @ (-(np.sin(t) ** 3) * eta(t))
+    by_velocity = weight @ (np.cos(t) * (2.0 - 2.0 * t))
+    np.testing.assert_allclose(slope, by_position + by_velocity, rtol=1e-12)
+    np.testing.assert_allclose(by_velocity, -weight @ (-np.sin(t) * eta(t)), rtol=1e-12)  # by parts
+    residual = jax.vmap(quartic.euler_lagrange_residual)(jnp.sin(t), jnp.cos(t), -jnp.sin(t))
+    np.testing.assert_allclose(slope, weight @ (np.asarray(residual) * eta(t)), rtol=1e-12)
+    found = first_variation(quartic, jnp.sin(times), times)
+    assert found[0] == 0.0 and found[-1] == 0.0
+    np.testing.assert_allclose(jnp.sum(found * eta(times)), slope, atol=0.05**2)
 
 
 MUELLER = [
@@ -175,7 +208,7 @@ def test_the_onsager_machlup_lagrangian_of_an_ornstein_uhlenbeck_process():
 
 
 def test_flow_maps():
-    """Group property; exp(t A) of a linear field; an area that shrinks at the trace."""
+    """Group property; exp(t A) of a linear field; its velocity is the field (eq. 1-3, 5-6)."""
     matrix = jnp.array([[-0.2, 1.0], [-1.0, -0.1]])
     linear = FlowMap(lambda x: matrix @ x)
     x = jnp.array([1.0, 0.3])
@@ -183,6 +216,10 @@ def test_flow_maps():
     np.testing.assert_allclose(linear(x, 1.7), exact @ x, atol=1e-9)
     np.testing.assert_allclose(linear.tangent(x, 1.7), exact, atol=1e-9)
     np.testing.assert_allclose(linear(linear(x, 1.7), 0.0, 1.7), x, atol=1e-9)
+    curve = linear.path(x, jnp.array([0.0, 1.699, 1.7, 1.701]))
+    # Central difference: step^2/6 |A^3 x| = 2e-7, and 1e-9 of the solver over the step, 1e-6.
+    rate = (curve[3] - curve[1]) / 2e-3
+    np.testing.assert_allclose(rate, linear.velocity(curve[2], 1.7), atol=3e-6)
     assert float(linear.group_defect(x, 0.6, 1.1)) < 1e-9
     clock = FlowMap(lambda x, t: jnp.cos(t) * x)
     np.testing.assert_allclose(clock(x, 2.0, 0.5), x * np.exp(np.sin(2.0) - np.sin(0.5)), rtol=1e-9)

@@ -89,7 +89,7 @@ def test_the_covariance_around_the_minimum_of_a_logistic_regression():
     assert np.max(np.abs(found - wrong) / error) > 5.0
 
 
-def test_the_diffusion_in_sgds_own_clock_has_the_continuous_covariance():
+def test_equation_52_66_the_diffusion_in_sgds_own_clock_has_the_continuous_covariance():
     """Euler of step h/20 on d theta = -grad E dt + sqrt(h Sigma/b) dW, frozen noise: H C + C H = h
     Sigma/b. 1000 chains: 4.5 % of a variance; three of them."""
     step, batch = 0.2, 8

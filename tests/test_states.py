@@ -216,6 +216,7 @@ def test_sampling_frequencies_are_the_weights():
 
 
 def test_phase():
+    """Position and momentum of one structure, at rest or thermal (eq. 7)."""
     phase = st.Phase.thermal(KEY, jnp.zeros(20_000), temperature=0.25)
     assert abs(phase.momentum.var() - 0.25) < 4 * 0.25 * np.sqrt(2 / 20_000)
     rest = st.Phase.at_rest({"a": jnp.ones(2), "b": 1.0})

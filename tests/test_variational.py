@@ -3,6 +3,7 @@
 Truth comes from closed forms, from quadrature on a grid (eight schools), or from tensor rules.
 """
 
+import math
 from pathlib import Path
 
 import equinox as eqx
@@ -20,10 +21,11 @@ from steepest.inference.answer import Budget
 from steepest.inference.certificate import Certificate
 from steepest.inference.fitted import weighted_answer
 from steepest.inference.frame import Frame
-from steepest.inference.importance import smoothed, weighted_moments
+from steepest.inference.importance import weighted_moments
 from steepest.inference.methods import method
 from steepest.inference.newton import find_mode
 from steepest.inference.proposal import Proposal
+from steepest.inference.tails import smoothed
 from steepest.inference.target import Target
 from steepest.inference.variational import fit as run_fit
 from steepest.inference.variational import principal_factors, start
@@ -491,6 +493,26 @@ def test_weights_of_a_known_ratio():
     assert np.all(np.abs(np.var(scores, axis=0) - 1.0) < 0.5)
     total = np.exp(proposal.log_density(np.linspace(-60, 60, 20001)[:, None], 2000)).sum() * 0.006
     assert total == pytest.approx(1.0, abs=1e-3)
+
+
+def test_score_of_a_mixture_is_the_gradient_of_its_density():
+    lowers = jnp.array([[[1.0, 0.0], [0.5, 0.7]], [[0.3, 0.0], [-0.2, 2.0]]])
+    law = st.GaussianMixture(
+        jnp.log(jnp.array([0.3, 0.7])), jnp.array([[0.0, 1.0], [2.0, -1.0]]), lowers
+    )
+    y = np.random.default_rng(0).normal(size=(20, 2), scale=3.0)
+    expected = jax.vmap(jax.grad(law.log_prob))(jnp.asarray(y))
+    np.testing.assert_allclose(Proposal.of(law).score(y), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_proven_bound_on_the_divergence_is_above_the_measured_one(breast_cancer, gaussian_target):
+    answer = fit(breast_cancer, "natural-gradient", 8_000)
+    certificate = answer.certificate
+    measured = certificate["KL(law || target)"]
+    assert certificate.kl == certificate["KL by convexity"].value
+    assert certificate.kl >= measured.value - 2.0 * measured.floor > 0
+    plain = fit(gaussian_target, "natural-gradient", 6_000, start=jnp.zeros(3))
+    assert math.isnan(plain.certificate.kl)
 
 
 def test_principal_factors_recover_their_own():

@@ -114,6 +114,7 @@ _HOME = {
         "generator",
     ],
     "driver": ["solve"],
+    "bridges": ["SchrodingerBridge", "SchrodingerChain"],
     "agreement": ["CrossCheck", "cross_check"],
     "chaos": ["propagation_of_chaos"],
     "optimizers": ["as_optax", "compare_geometries", "from_optax"],
@@ -144,6 +145,8 @@ if TYPE_CHECKING:
     from .agreement import cross_check as cross_check
     from .audit import Audit as Audit
     from .audit import Check as Check
+    from .bridges import SchrodingerBridge as SchrodingerBridge
+    from .bridges import SchrodingerChain as SchrodingerChain
     from .chaos import propagation_of_chaos as propagation_of_chaos
     from .driver import solve as solve
     from .errors import ArgumentError as ArgumentError

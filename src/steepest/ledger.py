@@ -126,7 +126,7 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
 
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """Columns of equal length, the first entry being the initial state.
+    """Columns of equal length, the first entry being the initial state (eq. 31, 34).
 
     `functional`: F; `dissipation_rate`: <dF, K dF>; `dissipated`: its integral, or the heat given
     to the bath; `work`: done by a protocol; `closure`: F(t) - F(0) - work + dissipated, which

@@ -77,7 +77,7 @@ class Thermal(AbstractNoise):
 
 
 class Minibatch(AbstractNoise):
-    """The noise of a functional that subsamples its data, such as EmpiricalRisk(batch_size=b)."""
+    """The noise of a functional that subsamples its data, as EmpiricalRisk does (eq. 51, 65)."""
 
     @property
     def name(self) -> str:

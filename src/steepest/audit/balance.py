@@ -21,6 +21,7 @@ from ..ledger import work_of_step
 from ..random import Randomness
 from ..schemes import Euler, Metropolis
 from .context import Context
+from .envelope import GROWTH, envelope
 from .report import Check
 
 SAMPLES, NOISY_SAMPLES = 10, 24
@@ -39,7 +40,7 @@ class Defects:
 
 
 def balance_checks(context: Context) -> list[Check]:
-    """The checks of F against what was dissipated, for the kind of flow at hand."""
+    """The checks of F against what was dissipated, for the kind of flow at hand (eq. 31, 35)."""
     return _acceptance(context) + _closing(context)
 
 
@@ -83,6 +84,10 @@ def _closing(context: Context) -> list[Check]:
         defects = measure(context)
         tolerance = expected(context, defects) + context.roundoff
         why = f"F(0) - F(t) against what was exchanged, at step {context.step:g}"
+        early = envelope(context, np.asarray(context.ledger.closure, float))
+        if early is not None and GROWTH * early + context.roundoff < tolerance:
+            tolerance = GROWTH * early + context.roundoff
+            why += f"; {early:.1e} in the first quarter, which must not grow"
         checks = [Check.compare(name, residual, tolerance, why), order_check(context, defects)]
     checks += descent_checks(context, tolerance)
     return checks

@@ -31,7 +31,7 @@ class FreeEnergySeries(NamedTuple):
 
 
 def free_energy(trajectory: Any, saves: int = 16, estimator: str = "auto") -> FreeEnergySeries:
-    """<E> - T S(rho) with the entropy estimated from the particles (see Particles.entropy).
+    """<E> - T S(rho), the entropy by `Particles.entropy` from the points (eq. 46, 48).
 
     Up to `saves` evenly spaced saves; the standard error is the spread of E(x_i) + T log rho(x_i)
     over particles. Raises ArgumentError for a run that is not a thermal ensemble.

@@ -2,6 +2,8 @@
 
 from .audit import audit as audit
 from .base import AbstractBridge as AbstractBridge
+from .chain import BridgeChain as BridgeChain
+from .chain import SchrodingerChain as SchrodingerChain
 from .grids import GridBridge as GridBridge
 from .known import known_pair as known_pair
 from .known import unexplained as unexplained

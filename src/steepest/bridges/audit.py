@@ -9,6 +9,7 @@ equation that makes it Markov.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -20,6 +21,7 @@ from ..audit.report import Audit, Check
 from ..functionals import MMD, SlicedWasserstein
 from ..states import Particles
 from .base import AbstractBridge
+from .chain import BridgeChain, SchrodingerChain
 from .gaussians import whitened
 from .grids import GridBridge
 from .linear import LinearBridge
@@ -36,9 +38,18 @@ DUAL_POINTS = 300
 
 
 def audit(
-    problem: SchrodingerBridge, bridge: AbstractBridge, key: Key[Array, ""], n: int = POINTS
+    problem: SchrodingerBridge | SchrodingerChain,
+    bridge: AbstractBridge,
+    key: Key[Array, ""],
+    n: int = POINTS,
 ) -> Audit:
-    """The checks of a bridge against the problem that it should solve; `n` points of each cloud."""
+    """The checks of a bridge against the problem that it should solve; `n` points of each cloud.
+
+    Of a chain every leg is checked, and where the paths from the first snapshot end.
+    """
+    if isinstance(problem, SchrodingerChain):
+        assert isinstance(bridge, BridgeChain)
+        return Audit(tuple(_chain(problem, bridge, key, n)))
     keys = jax.random.split(key, 8)
     x, x_new = draw(problem.source, keys[0], n), draw(problem.source, keys[1], n)
     y, y_new = draw(problem.target, keys[2], n), draw(problem.target, keys[3], n)
@@ -54,6 +65,16 @@ def audit(
         checks.append(_dual(problem, bridge, keys[7]))
         checks.append(_markov(bridge, x, keys[5]))
     return Audit(tuple(checks))
+
+
+def _chain(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
+    first, last, move, split, *keys = jax.random.split(key, 4 + len(chain.legs))
+    found = []
+    for i, (leg, bridge, k) in enumerate(zip(problem.legs, chain.legs, keys, strict=True), 1):
+        checks = audit(leg, bridge, k, n).checks
+        found += [dataclasses.replace(c, name=f"leg {i}, {c.name}") for c in checks]
+    ends = chain.sample(draw(problem.source, first, n), move)
+    return [*found, *_end("whole chain, end", ends, draw(problem.target, last, n), split)]
 
 
 def _end(name: str, found: Any, wanted: Any, key: Any) -> list[Check]:

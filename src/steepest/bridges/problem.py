@@ -32,7 +32,7 @@ STARTS = 2000
 
 
 class SchrodingerBridge:
-    """The most likely way from `source` to `target` under `reference`, in the time `horizon`.
+    """The most likely way from `source` to `target` under `reference` in time `horizon` (eq. 71).
 
     `reference`: a Flow with thermal noise (`brownian(T)`, `ornstein_uhlenbeck(T)`, any linear
     drift; on grids any reversible flow). `source`, `target`: points (n, d), or a measure:

@@ -12,6 +12,8 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..states import GaussianMixture, Particles
+from .base import AbstractBridge
+from .chain import BridgeChain
 from .linear import LinearBridge
 from .reference import LinearReference
 
@@ -20,11 +22,17 @@ ARRAYS, WORDS = "model.npz", "model.json"
 MOST_BYTES = 2**30
 
 
-def save(bridge: LinearBridge, folder: str | Path, **words: Any) -> None:
+def save(bridge: AbstractBridge, folder: str | Path, **words: Any) -> None:
     """model.npz and model.json in a folder; `words` (plain data) are kept beside.
 
-    Raises ArgumentError for a bridge on a grid, whose reference is code.
+    Of a chain a folder for each leg. Raises ArgumentError for a bridge on a grid, whose reference
+    is code.
     """
+    if isinstance(bridge, BridgeChain):
+        for i, leg in enumerate(bridge.legs, 1):
+            save(leg, Path(folder) / f"leg_{i}")
+        _write(folder, {"kind": "chain", "times": list(bridge.times), "words": words})
+        return
     if not isinstance(bridge, LinearBridge):
         raise ArgumentError("bridge", type(bridge).__name__, "a bridge of a linear reference")
     folder = Path(folder)
@@ -44,25 +52,33 @@ def save(bridge: LinearBridge, folder: str | Path, **words: Any) -> None:
     kept = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
     np.savez(folder / ARRAYS, **kept)  # pyright: ignore[reportArgumentType]
     content = {
-        "format": FORMAT,
         "kind": "atoms" if atoms else "mixture",
         "method": bridge.method,
         "why": bridge.why,
         "notes": list(bridge.notes),
         "words": words,
     }
-    (folder / WORDS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    _write(folder, content)
 
 
-def load(folder: str | Path) -> tuple[LinearBridge, dict[str, Any]]:
+def _write(folder: str | Path, content: dict[str, Any]) -> None:
+    text = json.dumps({"format": FORMAT, **content}, indent=1) + "\n"
+    (Path(folder) / WORDS).write_text(text, encoding="utf-8")
+
+
+def load(folder: str | Path) -> tuple[LinearBridge | BridgeChain, dict[str, Any]]:
     """(bridge, words) of a folder. Raises ArgumentError for what is no saved bridge."""
     folder = Path(folder)
     try:
-        if (folder / ARRAYS).stat().st_size > MOST_BYTES:
-            raise ValueError("the file is too large")
         content = json.loads((folder / WORDS).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")
+        if content["kind"] == "chain":
+            times = tuple(float(time) for time in content["times"])
+            legs = [load(folder / f"leg_{i}")[0] for i in range(1, len(times))]
+            return BridgeChain(tuple(legs), times), dict(content["words"])
+        if (folder / ARRAYS).stat().st_size > MOST_BYTES:
+            raise ValueError("the file is too large")
         with np.load(folder / ARRAYS, allow_pickle=False) as file:
             # Asarray keeps float64 only where JAX may: the caller decides about precision.
             arrays = {name: jnp.asarray(file[name]) for name in file.files}

@@ -234,8 +234,14 @@ def sample(
 
 @app.command()
 def bridge(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE.csv", help="Points at the start.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET.csv", help="Points at the end.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="SOURCE.csv [...] TARGET.csv", help="Points, in order of time."),
+    ],
+    times: Annotated[
+        str | None,
+        typer.Option("--times", metavar="T0,T1,...", help="Of the files; by default 0,1,2,..."),
+    ] = None,
     temperature: Annotated[
         float, typer.Option("--temperature", help="Of the reference, in squared units of the data.")
     ] = 0.1,
@@ -251,21 +257,22 @@ def bridge(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")] = 0,
 ) -> None:
-    """The most likely flow between two clouds of points: a Schroedinger bridge, audited.
+    """The most likely flow between clouds of points: Schroedinger bridges, audited.
 
-    Both files need the same columns, all numbers. The folder gets bridge/ (the saved model),
-    snapshots.csv, figures and report.html.
+    Two files, or snapshots at several times; all need the same columns, all numbers. The
+    folder gets bridge/ (the saved model), snapshots.csv, figures and report.html.
 
     \b
     steepest bridge examples/data/moon_source.csv examples/data/moon_target.csv
     steepest bridge A.csv B.csv --temperature 0.5 --reference ou --method sinkhorn
+    steepest bridge DAY0.csv DAY1.csv DAY4.csv --times 0,1,4
 
     Exit code: 0 the bridge passed its audit, 1 it does not solve the problem, 2 wrong input.
     """
     with _told():
         from .bridge import command
 
-        raise typer.Exit(command(source, target, temperature, reference, method, out, seed))
+        raise typer.Exit(command(files, times, temperature, reference, method, out, seed))
 
 
 @app.command()
@@ -292,6 +299,26 @@ def transport(
         from .bridge import transport as carry
 
         raise typer.Exit(carry(run, new, out, mean, seed))
+
+
+@app.command(name="ls")
+def listing(
+    place: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where to look; by default runs/.")
+    ] = Path("runs"),
+) -> None:
+    """List runs, newest first: the folder, the command, when it began, the verdict.
+
+    \b
+    steepest ls
+    steepest ls results
+
+    Exit code: 0 done, 2 wrong input.
+    """
+    with _told():
+        from .listing import command
+
+        raise typer.Exit(command(place))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`steepest bridge` and `steepest transport`: two clouds in, the most likely flow between them."""
+"""`steepest bridge` and `steepest transport`: clouds in, the most likely flow through them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SPEC = "settings.toml"
 
 
 def command(
-    source: Path,
-    target: Path,
+    files: Sequence[Path],
+    times: str | None,
     temperature: float,
     reference: str,
     method: str,
@@ -29,34 +29,55 @@ def command(
     seed: int,
 ) -> int:
     """The whole command; returns the exit code. Raises SteepestError for wrong input."""
+    if len(files) < 2:
+        raise ArgumentError("FILES", f"{len(files)} of them", "two or more, in the order of time")
     if method not in METHODS:
         raise ArgumentError("--method", method, f"one of {', '.join(METHODS)}")
     if reference not in REFERENCES:
         raise ArgumentError("--reference", reference, f"one of {', '.join(REFERENCES)}")
     if not 0 < temperature < float("inf"):
         raise ArgumentError("--temperature", temperature, "a number > 0, in squared data units")
-    out = Path("runs") / f"{source.stem}_to_{target.stem}" if out is None else out
+    at = read_times(times, len(files))
+    if out is None:
+        out = Path("runs") / f"{files[0].stem}_to_{files[-1].stem}"
     place = folder.check_place(out)
-    words = ["steepest", "bridge", str(source), str(target), "--temperature", repr(temperature)]
-    words += ["--reference", reference, "--method", method, "--out", str(out), "--seed", str(seed)]
-    x, y, names = read_pair(source, target)
+    words = ["steepest", "bridge", *[str(file) for file in files]]
+    words += [] if times is None else ["--times", times]
+    words += ["--temperature", repr(temperature), "--reference", reference, "--method", method]
+    words += ["--out", str(out), "--seed", str(seed)]
+    clouds, names = read_clouds(files)
     environment.prepare()
     import jax
 
     with jax.enable_x64(True):
-        return _run(source, target, x, y, names, temperature, reference, method, place, seed, words)
+        return _run(files, at, clouds, names, temperature, reference, method, place, seed, words)
 
 
-def read_pair(source: Path, target: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Points of two CSV files with the same columns, in the order of the first."""
+def read_times(text: str | None, count: int) -> tuple[float, ...]:
+    """Times of `count` files, increasing: 0, 1, 2, ... where none are given."""
+    if text is None:
+        return tuple(float(k) for k in range(count))
+    try:
+        times = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        times = ()
+    steps = np.diff(times)
+    if len(times) != count or not (np.all(np.isfinite(times)) and np.all(steps > 0)):
+        raise ArgumentError("--times", text, f"{count} increasing numbers, as in 0,1,2.5")
+    return times
+
+
+def read_clouds(files: Sequence[Path]) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Points of CSV files with the same columns, in the order of the first."""
     from ..problems.csv_text import MAX_BYTES, read_text
     from ..problems.points import read_points
 
-    x, names = read_points(source)
-    header = read_text(target, ",", MAX_BYTES)[0]
-    check_columns(target.name, header, source.name, names)
-    y, _ = read_points(target, names)
-    return x, y, names
+    first, names = read_points(files[0])
+    clouds = [first]
+    for file in files[1:]:
+        check_columns(file.name, read_text(file, ",", MAX_BYTES)[0], files[0].name, names)
+        clouds.append(read_points(file, names)[0])
+    return clouds, names
 
 
 def check_columns(name: str, found: Sequence[str], other: str, wanted: Sequence[str]) -> None:
@@ -70,10 +91,9 @@ def check_columns(name: str, found: Sequence[str], other: str, wanted: Sequence[
 
 
 def _run(
-    source: Path,
-    target: Path,
-    x: np.ndarray,
-    y: np.ndarray,
+    files: Sequence[Path],
+    times: tuple[float, ...],
+    clouds: list[np.ndarray],
     names: tuple[str, ...],
     temperature: float,
     reference: str,
@@ -86,19 +106,22 @@ def _run(
 
     import jax
 
-    from ..bridges import SchrodingerBridge, audit, brownian, ornstein_uhlenbeck
+    from ..bridges import SchrodingerChain, audit, brownian, ornstein_uhlenbeck
     from . import present_bridge, screen
     from .provenance import provenance
     from .spec import to_toml
 
     began, before = datetime.now(UTC), time.perf_counter()
-    screen.say(f"steepest bridge {source} {target}")
+    screen.say(" ".join(["steepest bridge", *[str(file) for file in files]]))
+    centre = np.mean([cloud.mean(axis=0) for cloud in clouds], axis=0)
     flow = (
         brownian(temperature)
         if reference == "brownian"
-        else ornstein_uhlenbeck(temperature, 1.0, 0.5 * (x.mean(axis=0) + y.mean(axis=0)))
+        else ornstein_uhlenbeck(temperature, 1.0, centre)
     )
-    problem = SchrodingerBridge(flow, x, y)
+    problem: Any = SchrodingerChain(flow, clouds, times)
+    if len(clouds) == 2:
+        problem = problem.legs[0]
     fit, check, paths = jax.random.split(jax.random.key(seed), 3)
     bridge = problem.solve(method, fit)
     seconds = {"solve": time.perf_counter() - before}
@@ -110,22 +133,23 @@ def _run(
     seconds["audit"] = time.perf_counter() - before
     settings = {
         "bridge": {
-            "source": os.path.relpath(source, place),
-            "target": os.path.relpath(target, place),
+            "files": [os.path.relpath(file, place) for file in files],
+            "times": list(times),
             "temperature": temperature,
             "reference": reference,
-            "method": bridge.method,
+            "method": method,
             "seed": seed,
         }
     }
     rows = provenance(
         words, " ".join(words[:2]) + " with the files and numbers of settings.toml", began, seconds,
-        seed=seed, precision="float64", data=source,
+        seed=seed, precision="float64", data=files[0],
     )  # fmt: skip
-    rows = (*rows, *provenance([], "", began, {}, seed=0, precision="", data=target)[-1:])
+    for file in files[1:]:
+        rows = (*rows, *provenance([], "", began, {}, seed=0, precision="", data=file)[-1:])
     screen.audit(found)
-    drawn = present_bridge.Drawn.of(bridge, x, y, names, paths)
-    title = f"{source.stem} to {target.stem}"
+    drawn = present_bridge.Drawn.of(bridge, times, clouds, names, paths)
+    title = f"{files[0].stem} to {files[-1].stem}"
     record = present_bridge.record(title, problem, bridge, found, drawn, to_toml(settings), rows)
     with folder.new_folder(place) as scratch:
         present_bridge.write(scratch, record, bridge, drawn)
@@ -145,6 +169,7 @@ def transport(run: Path, new: Path, out: Path | None, mean: bool, seed: int) -> 
     environment.prepare()
     import jax
 
+    from ..bridges import LinearBridge
     from ..bridges.store import load
     from . import screen
 
@@ -154,7 +179,12 @@ def transport(run: Path, new: Path, out: Path | None, mean: bool, seed: int) -> 
         check_columns(new.name, read_text(new, ",", MAX_BYTES)[0], "the bridge", names)
         x, _ = read_points(new, names)
         points = jax.numpy.asarray(x)
-        found = bridge.expected_end(points) if mean else bridge.sample(points, jax.random.key(seed))
+        if not mean:
+            found = bridge.sample(points, jax.random.key(seed))
+        elif isinstance(bridge, LinearBridge):
+            found = bridge.expected_end(points)
+        else:
+            raise ArgumentError("--mean", "a chain of bridges", "draws: leave --mean out")
     try:
         write_points(out, names, np.asarray(found))
     except OSError as error:

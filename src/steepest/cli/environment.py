@@ -10,7 +10,12 @@ from pathlib import Path
 
 
 def prepare() -> None:
-    """Compiled programs are kept between runs; vectors are as wide as the processor's."""
+    """Compiled programs are kept between runs; vectors are as wide as the processor's.
+
+    Linear algebra outside XLA is of small matrices, and takes one thread: where the cores are busy,
+    threads that wait for each other make it tens of times slower.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cache = _cache_folder()
     if cache is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import ArgumentError
 
@@ -40,20 +41,35 @@ def check_place(out: Path) -> Path:
     return out
 
 
+def read_mark(run: Path) -> dict[str, Any]:
+    """What `write_mark` wrote into a folder.
+
+    Raises FileNotFoundError where nothing did, ValueError that says what is there instead.
+    """
+    mark = run / MARK
+    foreign = f"a {MARK} that is no run's"
+    try:
+        if mark.stat().st_size > MOST_MARK_BYTES:
+            raise ValueError(foreign)
+        written = json.loads(mark.read_text(encoding="utf-8"))
+        form, files = written["format"], [str(name) for name in written["files"]]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(foreign) from None
+    if form != FORMAT:
+        raise ValueError(f"a run of format {form}")
+    return written | {"files": files}
+
+
 def _foreign(out: Path) -> str | None:
     """What in the folder was not written by a run; None if nothing."""
     try:
-        mark = out / MARK
-        if mark.stat().st_size > MOST_MARK_BYTES:
-            return f"a {MARK} that is no run's"
-        written = json.loads(mark.read_text(encoding="utf-8"))
-        if written["format"] != FORMAT:
-            return f"a run of format {written['format']}"
-        known = {str(name) for name in written["files"]}
+        known = set(read_mark(out)["files"])
     except FileNotFoundError:
         return "files that are no run's"
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"a {MARK} that is no run's"
+    except ValueError as error:
+        return str(error)
     strange = sorted(entry.name for entry in out.iterdir() if entry.name not in known)
     return f"{strange[0]!r}, which no run wrote" if strange else None
 

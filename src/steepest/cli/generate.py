@@ -129,7 +129,8 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
         process, fitted, points, held, samples, labels, jax.random.fold_in(key, 4)
     )
     seconds["judging"] = time.perf_counter() - before
-    data = path.parent / parts["data"].data if hasattr(parts["data"], "data") else None
+    source = generation_data.source(parts["data"])
+    data = None if source is None else path.parent / source
     resolved = {name: part.model_dump(exclude_none=True) for name, part in parts.items()}
     record = present_generation.record(
         path.stem,

@@ -41,11 +41,10 @@ def read(table: Any, folder: Path, share: float, seed: int) -> Points:
         x = np.asarray(toys.draw(exact, jax.random.key(seed), table.count), np.float32)
         notes = [f"{table.count} points, whose law and score are known exactly"]
     else:
-        load = _csv if table.kind == "csv" else _npz
-        x, labels, classes = load(table, folder)
+        x, labels, classes = LOADERS[table.kind](table, folder)
         quantum = table.quantum / table.divide
         x = (x / table.divide).astype(np.float32)
-        notes = [f"{len(x)} points of shape {x.shape[1:]} from {table.data}"]
+        notes = [f"{len(x)} points of shape {x.shape[1:]} from {source(table)}"]
         if quantum:
             notes.append(f"values spaced by {table.quantum:g} are filled by uniform noise")
     order = np.random.default_rng(seed).permutation(len(x))
@@ -56,6 +55,11 @@ def read(table: Any, folder: Path, share: float, seed: int) -> Points:
     pick = lambda rows: None if labels is None else labels[rows]  # noqa: E731
     notes.append(f"{held} points held out")
     return Points(x[keep], x[out], pick(keep), pick(out), classes, truth, quantum, tuple(notes))
+
+
+def source(table: Any) -> str | None:
+    """The file or folder that the points come from, as the spec names it."""
+    return getattr(table, "data", None) or getattr(table, "folder", None)
 
 
 def _csv(table: Any, folder: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
@@ -137,3 +141,55 @@ def _npz(table: Any, folder: Path) -> tuple[np.ndarray, np.ndarray | None, tuple
         raise ArgumentError("data.label", f"{labels.dtype}{labels.shape}", f"({len(x)},) integers")
     levels, coded = np.unique(labels, return_inverse=True)
     return x, coded, tuple(str(v) for v in levels)
+
+
+def _images(table: Any, folder: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    place = folder / table.folder
+    if not place.is_dir():
+        raise ArgumentError("data.folder", repr(table.folder), "a folder of .png files")
+    names = [sub.name for sub in sorted(place.iterdir()) if sub.is_dir()] if table.classes else []
+    if table.classes and not names:
+        raise ArgumentError("data.classes", True, f"{table.folder} has no subfolders")
+    found: list[tuple[np.ndarray, Path, int]] = []
+    size = 0
+    for code, part in enumerate([place / name for name in names] or [place]):
+        for path in sorted(p for p in part.iterdir() if p.suffix.lower() == ".png"):
+            image = _image(path)
+            if found and image.shape != found[0][0].shape:
+                first = f"{found[0][1].name} is {found[0][0].shape}"
+                raise ArgumentError(
+                    "data.folder", f"{path.name} of size {image.shape}", f"one size; {first}"
+                )
+            size += image.nbytes
+            if size > MOST_BYTES:
+                raise ArgumentError("data.folder", "images", f"at most {MOST_BYTES // 2**20} MiB")
+            found.append((image, path, code))
+    if not found:
+        raise ArgumentError("data.folder", repr(table.folder), "it holds no .png files")
+    x = np.stack([image for image, _, _ in found]).astype(float)
+    if not names:
+        return x, None, ()
+    return x, np.asarray([code for _, _, code in found]), tuple(names)
+
+
+def _image(path: Path) -> np.ndarray:
+    """(height, width) or (height, width, channels) of 0 to 255."""
+    from matplotlib import image as files
+
+    try:
+        read = np.asarray(files.imread(path, format="png"), float)
+    except Exception as error:  # the reader has no one error for what is no image
+        raise ArgumentError("data.folder", path.name, f"not a PNG image ({error})") from None
+    values = np.rint(255.0 * read)
+    if np.abs(255.0 * read - values).max() > 1e-3:
+        raise ArgumentError("data.folder", path.name, "8 bits a channel; it has more")
+    if values.ndim == 3 and values.shape[-1] == 4:
+        if (values[..., 3] != 255).any():
+            raise ArgumentError("data.folder", path.name, "no transparent pixels: flatten it")
+        values = values[..., :3]
+    if values.ndim == 3 and (values == values[..., :1]).all():
+        values = values[..., 0]
+    return values.astype(np.uint8)
+
+
+LOADERS = {"csv": _csv, "npz": _npz, "images": _images}

@@ -13,12 +13,14 @@ import numpy as np
 
 from .. import figures
 from ..audit.report import Audit
-from ..bridges import LinearBridge, SchrodingerBridge
+from ..bridges import BridgeChain, LinearBridge, SchrodingerBridge, SchrodingerChain
 from ..bridges.store import save
 from ..report import Picture, Record, paint, render
 from . import folder
 from .bridge import MODEL, SPEC, write_points
 from .shared import check_rows
+
+Bridge = LinearBridge | BridgeChain
 
 MOST_STARTS = 1000
 TIMES = 33
@@ -27,39 +29,44 @@ SNAPSHOTS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """Paths from points of the source: `times` (k,), `paths` (k, n, d), the clouds, the names."""
+    """Paths from points of the first cloud: `times` (k,), `paths` (k, n, d), the clouds, the names.
+
+    `clouds`: the snapshots given, at `given` times.
+    """
 
     times: np.ndarray
     paths: np.ndarray
-    source: np.ndarray
-    target: np.ndarray
+    given: tuple[float, ...]
+    clouds: tuple[np.ndarray, ...]
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, bridge: LinearBridge, x: Any, y: Any, names: Any, key: Any) -> Drawn:
+    def of(cls, bridge: Bridge, given: Any, clouds: Any, names: Any, key: Any) -> Drawn:
         """Drawn from at most `MOST_STARTS` starts, in the order of their rows."""
+        x = clouds[0]
         keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_STARTS)).astype(int))
-        starts, times = jnp.asarray(x[keep]), jnp.linspace(0.0, 1.0, TIMES)[1:]
-        found = bridge.sample_paths(starts, times * bridge.horizon, key)
+        times = np.union1d(np.linspace(given[0], given[-1], TIMES), given)
+        start = 0.0 if isinstance(bridge, BridgeChain) else given[0]
+        found = bridge.sample_paths(jnp.asarray(x[keep]), jnp.asarray(times[1:] - start), key)
         paths = np.concatenate([x[keep][None], np.asarray(found)])
-        return cls(np.linspace(0.0, 1.0, TIMES), paths, x, y, tuple(names))
+        return cls(times, paths, tuple(given), tuple(clouds), tuple(names))
 
-    def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-        """Paths and clouds in a plane: the coordinates, or the principal axes of both clouds."""
+    def plane(self) -> tuple[np.ndarray, list[np.ndarray], tuple[str, ...]]:
+        """Paths and clouds in a plane: the coordinates, or the principal axes of all clouds."""
         d = self.paths.shape[2]
         if d <= 2:
-            return self.paths, self.source, self.target, self.names
-        both = np.concatenate([self.source, self.target])
-        middle = both.mean(axis=0)
-        axes = np.linalg.svd(both - middle, full_matrices=False)[2][:2].T
-        flat = [(a - middle) @ axes for a in (self.paths, self.source, self.target)]
-        return flat[0], flat[1], flat[2], ("principal axis 1", "principal axis 2")
+            return self.paths, list(self.clouds), self.names
+        pool = np.concatenate(self.clouds)
+        middle = pool.mean(axis=0)
+        axes = np.linalg.svd(pool - middle, full_matrices=False)[2][:2].T
+        flat = [(a - middle) @ axes for a in (self.paths, *self.clouds)]
+        return flat[0], flat[1:], ("principal axis 1", "principal axis 2")
 
 
 def record(
     title: str,
-    problem: SchrodingerBridge,
-    bridge: LinearBridge,
+    problem: SchrodingerBridge | SchrodingerChain,
+    bridge: Bridge,
     audit: Audit,
     drawn: Drawn,
     settings: str,
@@ -71,7 +78,7 @@ def record(
         title=title,
         passed=audit.passed,
         verdict="audit passed" if audit.passed else "this bridge does not solve the stated problem",
-        facts=tuple(_facts(problem, bridge)),
+        facts=tuple(_facts(problem, bridge, drawn)),
         notes=(f"{bridge.method}: {bridge.why}", *bridge.notes),
         warnings=tuple(
             f"{c.name}: {c.residual:.3g}, where {c.tolerance:.3g} is allowed" for c in failed
@@ -87,7 +94,7 @@ def record(
     )
 
 
-def write(place: Path, record: Record, bridge: LinearBridge, drawn: Drawn) -> None:
+def write(place: Path, record: Record, bridge: Bridge, drawn: Drawn) -> None:
     """The saved model, snapshots.csv (time, then the coordinates), the pictures and the report."""
     save(bridge, place / MODEL, columns=list(drawn.names))
     picked = _snapshots(drawn)
@@ -103,38 +110,44 @@ def write(place: Path, record: Record, bridge: LinearBridge, drawn: Drawn) -> No
 
 
 def _snapshots(drawn: Drawn) -> list[tuple[int, np.ndarray]]:
-    every = np.linspace(0, len(drawn.times) - 1, SNAPSHOTS).round().astype(int)
-    return [(int(k), drawn.paths[k]) for k in every]
+    """Evenly in time, or at the times that were given where there are more than two."""
+    wanted = drawn.given
+    if len(wanted) == 2:
+        wanted = np.linspace(drawn.times[0], drawn.times[-1], SNAPSHOTS)
+    every = [int(np.argmin(np.abs(drawn.times - time))) for time in wanted]
+    return [(k, drawn.paths[k]) for k in every]
 
 
-def _facts(problem: SchrodingerBridge, bridge: LinearBridge) -> Iterator[tuple[str, str]]:
+def _facts(problem: Any, bridge: Bridge, drawn: Drawn) -> Iterator[tuple[str, str]]:
     yield "method", bridge.method
     yield "temperature", f"{problem.temperature:.4g}"
-    yield "source points", f"{problem.source.count:,}"
-    yield "target points", f"{problem.target.count:,}"
+    yield "points", ", ".join(f"{len(cloud):,}" for cloud in drawn.clouds)
+    yield "times", ", ".join(f"{time:g}" for time in drawn.given)
     yield "dimensions", f"{bridge.dimension:,}"
-    if bridge.method != "sinkhorn":
+    if "sinkhorn" not in bridge.method:
         divergence = bridge.path_kl(jax.random.key(0))
         yield "path KL, ± s.e.", f"{float(divergence.value):.4g} ± {float(divergence.error):.2g}"
 
 
 def _pictures(drawn: Drawn) -> Iterator[Picture]:
-    paths, source, target, names = drawn.plane()
-    flat = "" if drawn.paths.shape[2] <= 2 else " Projected on the principal axes of both clouds."
+    paths, clouds, names = drawn.plane()
+    flat = "" if drawn.paths.shape[2] <= 2 else " Projected on the principal axes of all clouds."
     yield Picture(
         "trajectories",
-        f"Paths from {min(paths.shape[1], 60)} points of the source to the target.",
+        f"Paths from {min(paths.shape[1], 60)} points of the first cloud to the last.",
         "Paths drawn from the bridge; each is continuous and rough." + flat,
-        lambda theme: figures.bridge_figure(drawn.times, paths, source, target, names, theme=theme),
+        lambda theme: figures.bridge_figure(
+            drawn.times, paths, drawn.given, clouds, names, theme=theme
+        ),
     )
     if paths.shape[2] == 2:
         every = [k for k, _ in _snapshots(drawn)]
         yield Picture(
             "snapshots",
-            "The moving cloud at five times; the target behind it.",
-            "The cloud on its way; the target is orange." + flat,
+            f"The moving cloud at {len(every)} times; the last cloud given behind it.",
+            "The cloud on its way; the last one given is orange." + flat,
             lambda theme: figures.cloud_figure(
-                drawn.times[every], paths[every], None, target, names, theme=theme
+                drawn.times[every], paths[every], None, clouds[-1], names, theme=theme
             ),
             wide=True,
         )

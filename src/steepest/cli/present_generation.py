@@ -55,6 +55,12 @@ def judge(
     if points.truth is not None:
         forward = diffusion.forward_books(process, points.truth, shown, two)
         checks += _truths(process, fitted.model, points, reverse, forward, three)
+        made = diffusion.entropy_production(process, points.truth, shown, two)
+        measures += [
+            {"measure": "half-bridge gap KL(p_T || prior), nats", "value": forward.half_bridge[0]},
+            {"measure": "entropy produced by noising, nats", "value": float(made.mean[-1])},
+            {"measure": "its standard error, nats", "value": float(made.error[-1])},
+        ]
     if labels is not None:
         checks += _classes(points, samples, labels, measures)
     copies = quality.memorisation(samples, points.train, held)
@@ -184,6 +190,8 @@ def record(
     measures = Sheet("Measures", tuple(judged.measures), "On points that training has not seen.")
     held = sum(check["verdict"] == "passed" for check in judged.checks)
     row = dict(process.flow().card())
+    if float(process.drift(jnp.asarray(process.end))) == 0:
+        row["equilibrium"] = "none: the noise grows without bound"
     return Record(
         title=title,
         passed=passed,

@@ -46,10 +46,19 @@ def provenance(
         ("system", platform.platform()),
     ]
     if data is not None:
-        with open(data, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found.append((f"sha256 of {data.name}", digest))
+        found.append((f"sha256 of {data.name}", _digest(data)))
     return tuple(found)
+
+
+def _digest(data: Path) -> str:
+    """Of a file; of a folder, of the names and digests of its files in order."""
+    if data.is_dir():
+        whole = hashlib.sha256()
+        for path in sorted(p for p in data.rglob("*") if p.is_file()):
+            whole.update(f"{path.relative_to(data).as_posix()} {_digest(path)}\n".encode())
+        return whole.hexdigest()
+    with open(data, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def data_file(tables: dict[str, Any], folder: Path) -> Path | None:

@@ -68,6 +68,16 @@ def comparison(rows: Sequence[dict[str, Any]]) -> None:
     _print(table)
 
 
+def runs(rows: Sequence[dict[str, str]]) -> None:
+    """Run folders, a row each."""
+    table = _table("run", "command", "began", "verdict")
+    for one in rows:
+        style = "green" if one["passed"] == "yes" else "bold red"
+        verdict = Text(one["verdict"], style=style)
+        table.add_row(Text(one["run"]), Text(one["command"]), Text(one["began"]), verdict)
+    _print(table)
+
+
 def summary(rows: Sequence[dict[str, Any]]) -> None:
     """ArviZ's summary, the slowest parameters first."""
     rows = sorted(rows, key=lambda row: row["ess_bulk"])

@@ -15,6 +15,7 @@ from .anchored import Anchored
 from .books import ForwardBooks, ReverseBooks, forward_books, reverse_books
 from .checkpoint import load_model, save_model
 from .conditioning import Observed, observed_mixture
+from .control import Steered, steer
 from .grids import times
 from .learned import Learned
 from .likelihood import LogLikelihood, log_likelihood, transport
@@ -29,10 +30,13 @@ from .processes import (
     VarianceExploding,
     VariancePreserving,
 )
+from .production import EntropyProduction, entropy_production
 from .reverse import ReverseFlow, prior, sample
+from .scheduler import Scheduler
 from .solvers import DDIM, Heun, MultiStep, PredictorCorrector, ReverseEuler, SingleStep
 from .toys import Checkerboard, two_moons
 from .training import Fit, fit
+from .unipc import UniPC
 
 __all__ = [
     "DDIM",
@@ -44,6 +48,7 @@ __all__ = [
     "Checkerboard",
     "Cosine",
     "CriticallyDamped",
+    "EntropyProduction",
     "ExactEmpirical",
     "ExactMixture",
     "Fit",
@@ -60,11 +65,15 @@ __all__ = [
     "ReverseBooks",
     "ReverseEuler",
     "ReverseFlow",
+    "Scheduler",
     "SingleStep",
+    "Steered",
     "SubVariancePreserving",
     "UNet",
+    "UniPC",
     "VarianceExploding",
     "VariancePreserving",
+    "entropy_production",
     "fit",
     "forward_books",
     "load_model",
@@ -74,6 +83,7 @@ __all__ = [
     "reverse_books",
     "sample",
     "save_model",
+    "steer",
     "times",
     "transport",
     "two_moons",

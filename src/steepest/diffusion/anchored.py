@@ -15,6 +15,7 @@ model a step: its value corrects the arrival at a level (Adams-Moulton) and then
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -71,17 +72,18 @@ class Anchored(AbstractSampler):
         """The root mean square of the data's standard deviations, which the grid uses."""
         return float(np.sqrt(np.mean(np.asarray(self.scales, float) ** 2)))
 
-    def _turn(self, y: Any) -> Any:
+    def turn(self, y: Any) -> Any:
         """(d, n) coordinates along the directions, from positions (..., n)."""
         flat = y.reshape(-1, y.shape[-1]) - self.mean.astype(y.dtype)[:, None]
         return flat if self.directions is None else self.directions.T.astype(y.dtype) @ flat
 
-    def _back(self, w: Any, like: Any) -> Any:
+    def back(self, w: Any, like: Any) -> Any:
+        """Positions of the shape of `like` from (d, n) coordinates."""
         flat = w if self.directions is None else self.directions.astype(w.dtype) @ w
         return (flat + self.mean.astype(w.dtype)[:, None]).reshape(like.shape)
 
     def init(self, flow, state, time, randomness):
-        z = self._turn(state.positions)
+        z = self.turn(state.positions)
         angle = jnp.zeros((z.shape[0], 1), tree.dtype(state))
         return z, History.empty(z, angle, self.solver_order)
 
@@ -90,8 +92,8 @@ class Anchored(AbstractSampler):
         c = self.scales.astype(y.dtype)[:, None]
         r, r_end = levels.ratio
         clean = denoised(flow, y, levels.t[0], levels.alpha[0])
-        w, length = self._turn(y), jnp.sqrt(c**2 + r**2)
-        residual = self._turn(clean) - c**2 / length**2 * w
+        w, length = self.turn(y), jnp.sqrt(c**2 + r**2)
+        residual = self.turn(clean) - c**2 / length**2 * w
         value, angle = residual * length / r, jnp.arctan2(r * jnp.ones_like(c), c)
         z = w / length
         if self.corrector:
@@ -104,7 +106,7 @@ class Anchored(AbstractSampler):
         end = jnp.arctan2(r_end * jnp.ones_like(c), c)
         moved = adams(history.places, history.values, end, history.count)
         new = z - moved / c
-        return self._back(new * jnp.sqrt(c**2 + r_end**2), y), (z, history)
+        return self.back(new * jnp.sqrt(c**2 + r_end**2), y), (z, history)
 
     @property
     def order(self):
@@ -115,14 +117,27 @@ class Anchored(AbstractSampler):
         return 1
 
 
-def adams(places: tuple[Any, ...], values: tuple[Any, ...], end: Any, count: Any) -> Any:
+def powers(tau: Any, count: int) -> list[Any]:
+    """The integrals of 1, u, ..., u^(count - 1) from 0 to tau."""
+    return [tau ** (k + 1) / (k + 1) for k in range(count)]
+
+
+def adams(
+    places: tuple[Any, ...],
+    values: tuple[Any, ...],
+    end: Any,
+    count: Any,
+    moments: Callable[[Any, int], list[Any]] = powers,
+) -> Any:
     """The integral from places[0] to `end` of the polynomial through the first `count` values.
 
-    Newton's form, at most four values: each further one adds a term, so that fewer are a prefix.
+    Newton's form, at most five values: each further one adds a term, so that fewer are a prefix.
+    `moments(tau, n)`: the integrals of 1, u, ..., u^(n-1) from 0 to tau, under a weight.
     """
     zero = places[0]
     tau = end - zero
-    total = values[0] * tau
+    integrals = moments(tau, len(values))
+    total = values[0] * integrals[0]
     table = list(values)
     nodes: list[Any] = [jnp.zeros_like(tau)]
     for k in range(1, min(len(values), 5)):
@@ -132,20 +147,20 @@ def adams(places: tuple[Any, ...], values: tuple[Any, ...], end: Any, count: Any
             (b - a) / jnp.where(g == 0, 1.0, g)
             for a, b, g in zip(table, table[1:], gap, strict=False)
         ]
-        term = table[0] * _integral(nodes, tau)
+        term = table[0] * _integral(nodes, integrals)
         total = total + jnp.where(count > k, term, 0.0)
         nodes.append(places[k] - zero)
     return total
 
 
-def _integral(nodes: list[Any], tau: Any) -> Any:
-    """Of prod (x - nodes) from 0 to tau."""
-    coefficients: list[Any] = [jnp.ones_like(tau)]
+def _integral(nodes: list[Any], integrals: list[Any]) -> Any:
+    """Of prod (u - nodes), from the integrals of 1, u, u^2, ..."""
+    coefficients: list[Any] = [jnp.ones_like(nodes[0])]
     for node in nodes:
-        shifted = [jnp.zeros_like(tau), *coefficients]
-        scaled = [-node * c for c in coefficients] + [jnp.zeros_like(tau)]
+        shifted = [jnp.zeros_like(node), *coefficients]
+        scaled = [-node * c for c in coefficients] + [jnp.zeros_like(node)]
         coefficients = [a + b for a, b in zip(shifted, scaled, strict=True)]
-    return sum(c * tau ** (k + 1) / (k + 1) for k, c in enumerate(coefficients))
+    return sum(c * m for c, m in zip(coefficients, integrals, strict=False))
 
 
 def angle_grid(high: float, steps: int, scale: float) -> np.ndarray:

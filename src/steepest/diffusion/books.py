@@ -35,13 +35,15 @@ from .processes import AbstractProcess
 class ForwardBooks:
     """Columns over `times`. `entropy` of p_t; `free_energy` = KL(p_t || N(0, prior scale^2 I)), nan
     where there is no stationary law; `rate`: its rate by de Bruijn's identity,
-    -g^2/2 E|s - s_stationary|^2; `error`: the standard error of entropy and free energy."""
+    -g^2/2 E|s - s_stationary|^2; `error`: the standard error of entropy and free energy.
+    `half_bridge`: KL(p_T || prior) and its standard error, the gap that the finite T leaves."""
 
     times: np.ndarray
     entropy: np.ndarray
     free_energy: np.ndarray
     rate: np.ndarray
     error: np.ndarray
+    half_bridge: tuple[float, float]
 
     @property
     def descends(self) -> bool:
@@ -97,7 +99,26 @@ def forward_books(
     entropy, ratio, rate, error = np.stack(columns, axis=1)
     if not stationary:
         ratio, rate = np.full_like(ratio, np.nan), np.full_like(rate, np.nan)
-    return ForwardBooks(times, entropy, ratio, rate, error)
+    gap = _half_bridge(process, truth, clean, noise)
+    return ForwardBooks(times, entropy, ratio, rate, error, gap)
+
+
+@eqx.filter_jit
+def _prior_surplus(process: Any, truth: Any, clean: Any, noise: Any) -> Any:
+    """log(p_T/prior) + prior/p_T - 1 at points of p_T: no term is negative, and the mean is KL."""
+    end = jnp.asarray(process.end)
+    alpha, sigma = (a.astype(clean.dtype) for a in (process.alpha(end), process.sigma(end)))
+    x = alpha * clean + sigma * noise
+    d = math.prod(x.shape[1:])
+    squared = jnp.sum(x.reshape(len(x), -1) ** 2, axis=1) / sigma**2
+    prior = -0.5 * squared - d * jnp.log(sigma) - 0.5 * d * math.log(2 * math.pi)
+    ratio = jax.vmap(lambda z: truth.log_prob(z, alpha, sigma))(x) - prior
+    return ratio + jnp.expm1(-ratio)
+
+
+def _half_bridge(process: Any, truth: Any, clean: Any, noise: Any) -> tuple[float, float]:
+    terms = np.asarray(_prior_surplus(process, truth, clean, noise), float)
+    return float(terms.mean()), float(terms.std(ddof=1) / math.sqrt(len(terms)))
 
 
 @dataclasses.dataclass(frozen=True)

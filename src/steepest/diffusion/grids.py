@@ -1,7 +1,7 @@
 """Grids of forward times along which a reverse process is solved, from noise to data.
 
 Every rule places sigma/alpha and then asks the process for the times, so that it means the same for
-every process. Sources: Karras et al., NeurIPS 2022, eq. 5; Lu et al., NeurIPS 2022 (log-SNR).
+every process. Sources: Karras et al., NeurIPS 2022, (5); Lu et al., NeurIPS 2022 (log-SNR).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from ..noise import Thermal
 
 
 class AbstractProcess(eqx.Module):
-    """A linear process with a scalar kernel p(x_t | x_0) = N(alpha x_0, sigma^2 I).
+    """A linear process with a scalar kernel p(x_t | x_0) = N(alpha x_0, sigma^2 I) (eq. 70).
 
     Times run from `start` (nearly clean) to `end` (nearly pure noise).
     """
@@ -77,9 +77,13 @@ class AbstractProcess(eqx.Module):
     def noised(self, key: Key[Array, ""], x0: Float[Array, "n ..."], t: Any) -> tuple[Any, Any]:
         """(x_t, noise) with one time for all rows or one for each."""
         noise = jax.random.normal(key, x0.shape, x0.dtype)
+        return self.mixed(x0, noise, t), noise
+
+    def mixed(self, x0: Float[Array, "n ..."], noise: Any, t: Any) -> Float[Array, "n ..."]:
+        """alpha x_0 + sigma noise, with one time for all rows or one for each."""
         t = jnp.asarray(t, x0.dtype)
         t = t.reshape(t.shape + (1,) * (x0.ndim - t.ndim)) if t.ndim else t
-        return self.alpha(t) * x0 + self.sigma(t) * noise, noise
+        return self.alpha(t) * x0 + self.sigma(t) * noise
 
     @property
     def prior_scale(self) -> Float[Array, ""]:

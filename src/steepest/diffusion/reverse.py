@@ -136,7 +136,7 @@ class _Pace(eqx.Module):
 
 
 class ReverseFlow(Flow):
-    """The reverse process of particles; `solve` it from u = 0 to 1.
+    """The reverse process of particles; `solve` it from u = 0 to 1 (eq. 70).
 
     `grid`: decreasing forward times. `churn`: 0 the probability flow, 1 the reversed process.
     `labels`: (n,) integers for a conditional model. `books`: whether the ledger follows F where the

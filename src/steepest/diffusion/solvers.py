@@ -33,6 +33,15 @@ class Levels(eqx.Module):
     alpha: tuple[Any, Any]
     ratio: tuple[Any, Any]
 
+    @classmethod
+    def between(cls, flow: Any, start: Any, end: Any, dtype: Any) -> Levels:
+        """At two values of the flow's clock."""
+        t = (flow.clock.at(start), flow.clock.at(end))
+        alpha, ratio = (
+            tuple(f(s).astype(dtype) for s in t) for f in (flow.process.alpha, flow.process.ratio)
+        )
+        return cls(t, alpha, ratio)
+
     @property
     def log_ratio(self) -> Any:
         """h = log(r_s/r_t), infinite when the step ends without noise."""
@@ -54,10 +63,8 @@ class AbstractSampler(AbstractScheme):
 
     def advance(self, flow, state, memory, time, step, randomness):
         dtype = tree.dtype(state)
-        t = (flow.clock.at(time), flow.clock.at(time + step))
-        alpha = tuple(flow.process.alpha(s).astype(dtype) for s in t)
-        ratio = tuple(flow.process.ratio(s).astype(dtype) for s in t)
-        levels = Levels(t, alpha, ratio)
+        levels = Levels.between(flow, time, time + step, dtype)
+        alpha = levels.alpha
 
         def noise(stream: int = 0) -> Any:
             return randomness.normal(state.positions.shape, dtype, stream, state.axis)

@@ -1,4 +1,4 @@
-"""Paths of a bridge between two clouds, in a plane or over time."""
+"""Paths of a bridge through clouds, in a plane or over time."""
 
 from __future__ import annotations
 
@@ -17,31 +17,28 @@ MOST_PATHS = 60
 def bridge_figure(
     times: np.ndarray,
     paths: np.ndarray,
-    source: np.ndarray,
-    target: np.ndarray,
+    given: Sequence[float],
+    clouds: Sequence[np.ndarray],
     names: Sequence[str],
     *,
     theme: Theme,
 ) -> Figure:
-    """`paths`: (times, n, 2) or, drawn over time, (times, n, 1); `source`, `target`: clouds."""
+    """`paths`: (times, n, 2) or, drawn over time, (times, n, 1); `clouds` at the times `given`."""
     figure, axes = half(height=4.2)
     shown = paths[:, :MOST_PATHS]
+    # What lies between the first and the last is grey.
+    colours = [theme.first, *[theme.muted] * (len(clouds) - 2), theme.second]
     if paths.shape[2] == 1:
         axes.plot(times, shown[:, :, 0], color=theme.muted, lw=0.7, alpha=0.6)
-        for time, cloud, colour in (
-            (times[0], source, theme.first),
-            (times[-1], target, theme.second),
-        ):
+        for time, cloud, colour in zip(given, clouds, colours, strict=True):
             (points,) = thin(cloud[:, 0])
             axes.scatter(np.full(len(points), time), points, s=6, color=colour, alpha=0.5, lw=0)
         axes.set_xlabel("time")
         axes.set_ylabel(shorten(names[0]))
     else:
         axes.plot(shown[:, :, 0], shown[:, :, 1], color=theme.muted, lw=0.7, alpha=0.6)
-        for label, cloud, colour in (
-            ("source", source, theme.first),
-            ("target", target, theme.second),
-        ):
+        labels = ["source", *[f"t = {time:g}" for time in given[1:-1]], "target"]
+        for label, cloud, colour in zip(labels, clouds, colours, strict=True):
             axes.scatter(*thin(*cloud.T), s=7, color=colour, alpha=0.6, lw=0, label=label, zorder=3)
         axes.legend(loc="best", fontsize=8)
         axes.set_xlabel(shorten(names[0]))

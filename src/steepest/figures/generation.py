@@ -16,9 +16,12 @@ MOST = 4000
 @themed
 def generated_points_figure(data: np.ndarray, samples: np.ndarray, *, theme: Theme) -> Figure:
     """Data and samples, (n, 2) each, in two panels on one scale."""
-    figure = Figure(figsize=(2 * HALF[0], 4.6), layout="constrained")
     low, high = np.quantile(data, [0.001, 0.999], axis=0)
     room = 0.08 * (high - low)
+    # As high as equal scales ask for, with room for the title, so that no margin stays empty.
+    shape = (high[1] - low[1]) / (high[0] - low[0])
+    height = float(np.clip(0.88 * HALF[0] * shape + 0.6, 2.0, 7.0))
+    figure = Figure(figsize=(2 * HALF[0], height), layout="constrained")
     panels = figure.subplots(1, 2)
     for panel, points, colour, title in zip(
         panels, (data, samples), (theme.second, theme.first), ("data", "samples"), strict=True

@@ -39,7 +39,7 @@ class AbstractFunctional(eqx.Module):
         """F(state)."""
 
     def differential(self, state: Any) -> Any:
-        """dF(state), a covector: the structure and shapes of the state."""
+        """dF(state), a covector: the structure and shapes of the state (eq. 34)."""
         return jax.grad(self)(state)
 
     def estimate(self, state: Any, randomness: Any) -> Any:

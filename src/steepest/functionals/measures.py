@@ -26,7 +26,7 @@ from .scores import AbstractScoreEstimator, KernelDensity
 
 
 class ExpectedEnergy(AbstractFunctional):
-    """E_rho[E], the first term of the free energy; its first variation is E itself."""
+    """E_rho[E], the first term of the free energy; its first variation is E itself (eq. 46)."""
 
     energy: AbstractFunctional
 

@@ -15,7 +15,7 @@ from .base import AbstractGeometry
 
 
 class FisherRao(AbstractGeometry):
-    """K(rho) psi = rho (psi - <psi>): the metric is the Fisher information, integral v^2 / rho."""
+    """K(rho) psi = rho (psi - <psi>): the metric is Fisher's, integral v^2 / rho (eq. 62)."""
 
     def sharp(self, state: Any, covector: Any) -> Any:
         return state.reweight(covector)

@@ -20,7 +20,7 @@ from .base import AbstractGeometry
 
 
 class Euclidean(AbstractGeometry):
-    """K = 1: the gradient is the differential (eq. 33)."""
+    """K = 1: the gradient is the differential (eq. 33, 64)."""
 
     def sharp(self, state, covector):
         return covector
@@ -45,7 +45,7 @@ class Euclidean(AbstractGeometry):
 
 
 class Riemannian(AbstractGeometry):
-    """K(theta) = G(theta)^{-1} for a metric G (eq. 38-40).
+    """K(theta) = G(theta)^{-1} for a metric G (eq. 38-41).
 
     `metric`: theta -> symmetric positive definite matrix (d, d) over the raveled parameters, or a
     lineax operator, solved by what its structure and tags allow (diagonal, tridiagonal, Cholesky).

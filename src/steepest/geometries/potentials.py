@@ -1,4 +1,4 @@
-"""Convex potentials of mirror descent: phi, its differential and the inverse of that (eq. 62, 7.1).
+"""Convex potentials of mirror descent: phi, its differential and the inverse of that (eq. 62).
 
 A leaf of the state is one argument of phi; phi adds over leaves. A new potential is a class with
 `value`, `dual` and `primal`, and `metric_inverse` where the Hessian has a short inverse.

@@ -80,6 +80,7 @@ class Wasserstein(AbstractGeometry):
             self.ground.check(_furthest_off(self.ground, positions))
 
     def full_rate(self, state, variation):
+        """integral rho <grad psi, K grad psi>, at which F falls (eq. 49)."""
         return state.expect(lambda x: self.ground.norm_sq(x, jax.grad(variation)(x)))
 
     def at(self, time):

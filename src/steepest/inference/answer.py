@@ -41,8 +41,9 @@ class Answer:
     """What a method found.
 
     `draws` (chain, save, d): equally weighted draws for use, in the target's flat coordinates.
-    `certificate`: what is known of their error. `gradients`: what was spent, all phases; `seconds`:
-    by phase ("compile", "tune", "run", ...). `law`: the fitted measure, if the method fits one.
+    `certificate`: what is known of their error. `gradients`: what was spent, all phases; `phases`
+    (of samplers) and `seconds`: gradients and seconds of each ("tune", "run", ...; "compile").
+    `law`: the fitted measure, if the method fits one.
     `free_energy` and its standard error: E_q[E] - S(q) of the fitted law, -log Z at best; NaN where
     there is none. `log_evidence`: (lower, upper) bounds on log Z at 95 %. `ledger`: of the flow
     that was run. `independent`: whether draws are independent (their ESS is their number).
@@ -60,6 +61,7 @@ class Answer:
     ledger: Ledger | None = None
     independent: bool = False
     notes: tuple[str, ...] = ()
+    phases: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def mean(self) -> np.ndarray:

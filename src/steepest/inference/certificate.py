@@ -64,7 +64,7 @@ class Certificate:
     """Bounds on the error of an answer, and the statements that they rest on.
 
     `mean`, `sd`: at `confidence`, the bounds on the two errors above; NaN where there is none.
-    `kl`: a bound on KL(answer || target) in nats where one is known, else NaN.
+    `kl`: a bound on KL(law || target) in nats, of the fitted law or the draws; NaN where unknown.
     """
 
     statements: tuple[Statement, ...]

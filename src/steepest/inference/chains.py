@@ -135,6 +135,7 @@ def _adjusted(
         account.spent,
         account.seconds,
         ledger=run.ledger,
+        phases=account.phases,
         notes=(f"{note}; step {tuned.step:.3g}, {leaps:.3g} leaps",),
     )
 

@@ -22,11 +22,11 @@ from scipy import stats
 
 from .certificate import Statement
 from .frame import Frame
-from .importance import MOST_K, Weighted
+from .importance import Weighted
+from .tails import MOST_K
 
 BATCHES = 32
 SEGMENTS, NODES = 6, 8
-MOMENTS = "Pareto k of the moments"
 ENOUGH = "effective draws needed over had"
 GRADIENT_COST = SEGMENTS * (NODES + 1) + 1
 
@@ -118,6 +118,14 @@ def residual(weighted: Weighted) -> tuple[np.ndarray, np.ndarray]:
     return weighted.slope[own] @ lower - z, z
 
 
+def score_gap(weighted: Weighted) -> np.ndarray:
+    """grad E + grad log q at the draws of the law q itself, in the target's coordinates (n, d)."""
+    own = weighted.own
+    gap = weighted.slope[own] + weighted.proposal.score(weighted.y[own])
+    root = np.asarray(weighted.frame.root, float)
+    return gap / root if root.ndim == 1 else np.linalg.solve(root.T, gap.T).T
+
+
 def projection_statement(weighted: Weighted) -> Statement:
     """How much of the velocity towards the target no Gaussian can follow.
 
@@ -137,17 +145,6 @@ def projection_statement(weighted: Weighted) -> Statement:
         assumption="the target is as log-concave as the law (not checked)",
         why="half the Fisher information that is left after its projection on Gaussians, in nats",
         needed=False,
-    )
-
-
-def moments_statement(shapes: np.ndarray) -> Statement:
-    """Whether the terms of means and sds have tails that their standard errors can speak for."""
-    return Statement.of(
-        MOMENTS,
-        max(float(np.max(shapes)), -1.0),
-        MOST_K,
-        assumption="the tail seen is the tail there is",
-        why="shape of the tail of weight times squared distance, the worst coordinate",
     )
 
 

@@ -63,14 +63,13 @@ def lowest_curvature(target: Target, points: Float[Array, "n d"]) -> float:
 class ConvexityBound:
     """At `confidence`, of KL(q || pi), and of |mean_j - E x_j| and |sd_j - sd(x_j)|, (d,) each.
 
-    `statement`: the same as a line of a certificate; `gradients`: what it cost.
+    `statement`: the same as a line of a certificate.
     """
 
     kl: float
     mean: np.ndarray
     sd: np.ndarray
     statement: Statement
-    gradients: int
 
     def relative(self, sd: np.ndarray) -> tuple[float, float]:
         """The two errors of a certificate, for a fitted law with these sds (d,).
@@ -84,9 +83,9 @@ class ConvexityBound:
 
 
 def convexity_bound(
-    law: Any, target: Target, key: Any, draws: int = 512, tolerance: float = 0.01
+    target: Target, score_gap: Float[np.ndarray, "n d"], tolerance: float = 0.01
 ) -> ConvexityBound | None:
-    """The bounds above for `law`, a `Gaussian` or a `GaussianMixture`, from `draws` of it.
+    """The bounds above for a law q, from `score_gap`: grad E + grad log q at n draws of q.
 
     The Fisher information is an average over draws; its upper limit at 95 % is used. None where no
     convexity is proven. `tolerance`: nats of KL at which the statement holds.
@@ -94,8 +93,7 @@ def convexity_bound(
     curvature = strong_convexity(target)
     if curvature is None:
         return None
-    x = law.sample(key, draws)
-    terms = np.asarray(_information(target, law, x, jnp.asarray(1.0 / curvature, x.dtype)), float)
+    terms = np.sum(np.asarray(score_gap, float) ** 2 / curvature, axis=1)
     error = float(stats.sem(terms))
     information = float(terms.mean()) + float(stats.norm.ppf(CONFIDENCE)) * error
     kl = 0.5 * information
@@ -109,7 +107,7 @@ def convexity_bound(
         floor=0.5 * error,
         needed=False,
     )
-    return ConvexityBound(kl, distance, distance, statement, draws)
+    return ConvexityBound(kl, distance, distance, statement)
 
 
 def _model(energy: AbstractFunctional) -> GeneralisedLinear | None:
@@ -121,15 +119,6 @@ def _is_convex(loss: Any) -> bool:
     """Whether it is one of the library's losses that are known to be convex, and not a namesake."""
     name = getattr(loss, "__name__", "")
     return name in CONVEX_LOSSES and getattr(generalised_linear, name, None) is loss
-
-
-@eqx.filter_jit
-def _information(target: Target, law: Any, x: Float[Array, "n d"], inverse: Any) -> Any:
-    def one(point: Float[Array, " d"]) -> Any:
-        score = jax.grad(lambda y: law.log_prob(y) + target(y))(point)
-        return jnp.sum(score**2 * inverse)
-
-    return jax.vmap(one)(x)
 
 
 @eqx.filter_jit

@@ -26,6 +26,7 @@ from .dynamics import Ensemble, in_batches, slope_at, value_at
 from .frame import Frame
 from .proposal import generator
 from .sampling_error import SamplingError
+from .tails import moments_statement
 
 ALARM = 0.002
 """The probability with which one statement fails on a right run."""
@@ -53,7 +54,12 @@ def diagnose(
     `exact`: the chains are Metropolis-adjusted, `every` steps between saves.
     """
     values = in_batches(value_at, ensemble.energy, z.reshape(-1, z.shape[-1])).reshape(z.shape[:2])
-    found = [agreement(z, spread), effective(spread), stationarity(z, values)]
+    found = [
+        agreement(z, spread),
+        effective(spread),
+        moments_statement(spread.shapes, "squared distance, in blocks as long as it is correlated"),
+        stationarity(z, values),
+    ]
     if exact:
         found += moves(ledger, z, every)
     found.append(energy_exchange(values, z.shape[-1]))

@@ -33,11 +33,12 @@ BATCH = 256
 
 
 class Account:
-    """Gradients spent, out of a budget, and seconds by phase."""
+    """Gradients spent, out of a budget; gradients and seconds by phase."""
 
     def __init__(self, limit: int):
         self.limit, self.spent = limit, 0
         self.seconds: dict[str, float] = {}
+        self.phases: dict[str, int] = {}
 
     @property
     def left(self) -> int:
@@ -49,7 +50,8 @@ class Account:
         self.spent += int(gradients)
 
     def book(self, phase: str, watch: Stopwatch) -> None:
-        """Enters the seconds of a watch, compilation apart."""
+        """Enters the seconds of a watch, compilation apart, and what was spent meanwhile."""
+        self.phases[phase] = self.phases.get(phase, 0) + self.spent - sum(self.phases.values())
         self.seconds["compile"] = self.seconds.get("compile", 0.0) + watch.compile
         self.seconds[phase] = self.seconds.get(phase, 0.0) + watch.run
 

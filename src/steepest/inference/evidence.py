@@ -181,8 +181,8 @@ def summarise(
     slack = _roundoff(bridge.target, up)
     below, above = up.log_ratios.sum(axis=0), down.log_ratios.sum(axis=0)
     half = 0.5 * (1.0 - CONFIDENCE)  # each side errs with half the risk
-    lower = float(below.mean() - _margin(below, half) - slack)
-    upper = float(above.mean() + _margin(above, half) + slack)
+    lower = float(below.mean() - margin(below, half) - slack)
+    upper = float(above.mean() + margin(above, half) + slack)
     middle = bennett(up, down, protocol)
     line = thermodynamic(up, down, protocol)
     error = lambda x: float(math.hypot(stats.sem(x), slack))  # noqa: E731
@@ -213,11 +213,11 @@ def bennett(up: Sweep, down: Sweep, protocol: Protocol) -> np.ndarray:
         ahead, back = up.gaps[k], down.gaps[k + 1]
         assert ahead is not None and back is not None
         for g in range(len(total)):
-            total[g] += _bennett(width * ahead[g], width * back[g])
+            total[g] += bennett_ratio(width * ahead[g], width * back[g])
     return total
 
 
-def _bennett(ahead: np.ndarray, back: np.ndarray) -> float:
+def bennett_ratio(ahead: np.ndarray, back: np.ndarray) -> float:
     """log Z_1 / Z_0 from F_1 - F_0 at draws of law 0 and of law 1."""
     ahead = ahead[np.isfinite(ahead)] if np.isfinite(ahead).any() else ahead
     more = math.log(len(ahead) / len(back))
@@ -244,7 +244,7 @@ def thermodynamic(up: Sweep, down: Sweep, protocol: Protocol) -> np.ndarray:
     return np.sum(h / 2 * (f[:-1] + f[1:]) - h**2 / 12 * (slope[1:] - slope[:-1]), axis=0)
 
 
-def _margin(values: np.ndarray, risk: float) -> float:
+def margin(values: np.ndarray, risk: float) -> float:
     """Of the mean of independent values, by Student's t, one-sided."""
     n = len(values)
     return float(stats.t.ppf(1.0 - risk, n - 1) * values.std(ddof=1) / math.sqrt(n))

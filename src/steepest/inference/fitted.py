@@ -15,15 +15,17 @@ from .checks import (
     ENOUGH,
     GRADIENT_COST,
     gradient_statement,
-    moments_statement,
     optimum_statement,
     projection_statement,
+    score_gap,
     weight_statements,
 )
+from .convexity import convexity_bound
 from .frame import Frame
-from .importance import CHUNK, MOST_DRAWS, Weighted, allowance, bounds, place, resample, weigh
+from .importance import CHUNK, MOST_DRAWS, Weighted, bounds, place, resample, weigh
 from .proposal import Proposal, generator
 from .stopwatch import Stopwatch
+from .tails import allowance, moments_statement
 
 
 def least_draws(d: int) -> int:
@@ -103,7 +105,10 @@ def weighted_answer(
             found.append(projection_statement(weighted))
         found.extend(weight_statements(weighted))
         shapes = weighted.shapes()
-        found.append(moments_statement(shapes))
+        found.append(moments_statement(shapes, "weight times squared distance"))
+        proven = convexity_bound(target, score_gap(weighted))
+        if proven is not None:
+            found.append(proven.statement)
         reliable = all(s.held for s in found if s.name in ("Pareto k", ENOUGH))
         own = draws is not None
         if draws is None:
@@ -124,7 +129,7 @@ def weighted_answer(
         method,
         target,
         draws,
-        Certificate(tuple(found), mean=mean, sd=sd),
+        Certificate(tuple(found), mean, sd, math.nan if proven is None else proven.kl),
         spent,
         seconds,
         law=frame.law(law),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from typing import Any
 
 import equinox as eqx
@@ -18,12 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from ..summary import load_arviz
 from .certificate import CONFIDENCE
 from .frame import Frame
 from .proposal import Proposal, generator
+from .tails import allowance, smoothed, weighted_shapes
 
-MOST_K = 0.7
 MOST_DRAWS = 16_000
 CHUNK = 1_000
 
@@ -87,7 +85,7 @@ class Weighted:
 
     def shapes(self) -> np.ndarray:
         """Pareto's k of the terms of each coordinate's sd, (d,)."""
-        return moment_shapes(self.x, self.weights)
+        return weighted_shapes(self.x, self.weights)
 
     def estimates(self) -> tuple[np.ndarray, ...]:
         """mean, sd, and their standard errors, of each coordinate of x, all (d,)."""
@@ -122,25 +120,6 @@ def weigh(frame: Frame, law: Any, key: jax.Array, n: int) -> Weighted:
     )
 
 
-def smoothed(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
-    """Log weights that sum to one, their tail smoothed, and the tail's shape k.
-
-    Equal weights have k = -inf; where no tail can be fitted k = inf.
-    """
-    finite = np.isfinite(log_ratio)
-    if not finite.any():
-        return np.full(len(log_ratio), -math.log(len(log_ratio))), math.inf
-    if np.ptp(log_ratio[finite]) < 1e-6 and finite.all():
-        return np.full(len(log_ratio), -math.log(len(log_ratio))), -math.inf
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        arviz = load_arviz()
-        logs = np.where(finite, log_ratio, log_ratio[finite].min() - 700.0)
-        found, k = arviz.psislw(logs)
-    found, k = np.asarray(found, float), float(k)
-    return found - np.logaddexp.reduce(found), k if math.isfinite(k) else math.inf
-
-
 def weighted_moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, ...]:
     """mean, sd and their standard errors of draws (n, d) with weights (n,) that sum to one.
 
@@ -156,26 +135,6 @@ def weighted_moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, ...]:
     return mean, sd, mean_error, sd_error
 
 
-def moment_shapes(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Pareto's k of w (x_j - mean_j)^2, the terms that the sd of x_j is made of, (d,)."""
-    with np.errstate(divide="ignore"):
-        terms = np.log(w)[:, None] + 2.0 * np.log(np.abs(x - w @ x))
-    return np.array([smoothed(column)[1] for column in terms.T])
-
-
-def allowance(k: Any) -> Any:
-    """By how much standard errors from terms with tail shape k are taken larger, (1 - k)^(-1/2).
-
-    A sample misses what lies beyond its largest term u; there the mean excess is u k / (1 - k), so
-    that the total of the squares is about 1 / (1 - k) times what was seen. Measured on laws of
-    Student, Laplace, Gumbel, logistic, skew-normal and log-gamma kind, in 2 to 20 dimensions, with
-    4,000 and 16,000 draws and k <= 0.7: of the bounds at 95 % on all means and sds together 2 to
-    3 % are missed (without it 5 to 6 %; with 1,000 draws 8 %, so they are refused). Of Student's
-    law with 3 degrees of freedom more are: its sd has no standard error.
-    """
-    return 1.0 / np.sqrt(1.0 - np.clip(k, 0.0, MOST_K))
-
-
 def bounds(
     weighted: Weighted,
     shapes: np.ndarray,
@@ -186,7 +145,7 @@ def bounds(
     """Bounds on the two errors of an answer with these means and sds (d,), by Bonferroni.
 
     Each is the gap to the weighted estimate, plus what that estimate can itself be wrong by;
-    `shapes`: those of `moment_shapes`.
+    `shapes`: those of `weighted_shapes`.
     """
     true_mean, true_sd, mean_error, sd_error = weighted.estimates()
     d = len(mean)

@@ -99,6 +99,18 @@ class Proposal:
             logs.append(np.log(max(w, 1e-300)) - 0.5 * np.sum(z**2, axis=0) - size)
         return np.asarray(logsumexp(logs, axis=0))
 
+    def score(self, y: np.ndarray) -> np.ndarray:
+        """Gradient of `log_law` at (n, d)."""
+        total = np.zeros_like(y)
+        for w, mean, lower in zip(self.weights, self.means, self.lowers, strict=True):
+            part = dataclasses.replace(
+                self, weights=np.ones(1), means=mean[None], lowers=lower[None]
+            )
+            belongs = np.exp(np.log(max(w, 1e-300)) + part.log_law(y) - self.log_law(y))
+            pull = np.linalg.solve(lower.T, np.linalg.solve(lower, (y - mean).T)).T
+            total -= belongs[:, None] * pull
+        return total
+
     def log_density(self, y: np.ndarray, n: int) -> np.ndarray:
         """log density of what `draw(rng, n)` draws from."""
         mean, lower, turns = self._tails()

@@ -15,6 +15,7 @@ from scipy import stats
 
 from ..summary import quiet_arviz
 from .certificate import CONFIDENCE
+from .tails import allowance, block_shapes
 
 FEWEST = 16
 
@@ -23,7 +24,9 @@ FEWEST = 16
 class SamplingError:
     """Per coordinate, all (d,): standard errors of mean and sd, effective sizes, split R-hat.
 
-    `mean`, `sd`: at 95 % over all coordinates together, bounds on the two errors of a certificate.
+    `shapes`: Pareto's k of the terms that sds are made of; the error of the sd has the `allowance`
+    for it. `mean`, `sd`: at 95 % over all coordinates together, bounds on the two errors of a
+    certificate.
     """
 
     mean_error: np.ndarray
@@ -31,6 +34,7 @@ class SamplingError:
     ess: np.ndarray
     ess_tail: np.ndarray
     r_hat: np.ndarray
+    shapes: np.ndarray
     mean: float
     sd: float
 
@@ -40,8 +44,9 @@ def sampling_error(
 ) -> SamplingError:
     """Of draws (chain, save, d). `independent`: the draws are, so their number is their ESS.
 
-    A coordinate whose draws do not move has infinite errors, and so has everything where there are
-    fewer than 16 draws, or than 8 in a chain.
+    The least that an sd can be is what errors are relative to. A coordinate whose draws do not move
+    has infinite errors, and so has everything where there are fewer than 16 draws, or than 8 in a
+    chain.
     """
     chains, saves, d = draws.shape
     draws = np.asarray(draws, float)
@@ -49,43 +54,40 @@ def sampling_error(
     n = chains * saves
     if n < FEWEST or (saves < FEWEST // 2 and not independent):
         none, unknown = np.zeros(d), np.full(d, math.inf)
-        return SamplingError(unknown, unknown, none, none, unknown, math.inf, math.inf)
+        return SamplingError(unknown, unknown, none, none, unknown, unknown, math.inf, math.inf)
+    squares = (draws - draws.mean(axis=(0, 1))) ** 2
     if independent:
-        centred = (draws - draws.mean(axis=(0, 1))).reshape(n, d)
-        size = np.where(sd > 0, sd, 1.0)
-        kurtosis = np.mean((centred / size) ** 4, axis=0)
-        mean_error = sd / np.sqrt(n)
-        sd_error = sd * np.sqrt(np.maximum(kurtosis - 1.0, 0.0) / (4.0 * n))
-        ess = ess_tail = np.full(d, float(n))
-        r_hat = np.ones(d)
+        ess = ess_tail = ess_square = np.full(d, float(n))
+        r_hat, longest = np.ones(d), 1
     else:
-        mean_error, sd_error, ess, ess_tail, r_hat = _by_arviz(draws)
+        ess, ess_square, ess_tail, r_hat = _by_arviz(draws, squares)
+        longest = saves // 4
     still = ~(sd > 0)
     scale = np.where(still, 1.0, sd)
+    apart = n / np.where(ess_square > 0, ess_square, 1.0)
+    lengths = np.clip(np.ceil(apart), 1, longest).astype(int)
+    shapes, doubt = block_shapes(squares, lengths)
+    # arviz.mcse(method="sd") does the same, but not with every NumPy.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_error = sd / np.sqrt(ess)
+        sd_error = squares.std(axis=(0, 1)) / np.sqrt(ess_square) / (2.0 * scale)
+    sd_error = sd_error * allowance(shapes + doubt)
     quantile = float(stats.norm.ppf(1.0 - (1.0 - confidence) / (4.0 * d)))
-    with np.errstate(invalid="ignore"):
-        relative_mean = np.where(still, np.inf, quantile * mean_error / scale)
-        relative_sd = np.where(still, np.inf, quantile * sd_error / scale)
-    worst = lambda x: float(np.max(np.where(np.isnan(x), np.inf, x)))  # noqa: E731
-    return SamplingError(
-        mean_error, sd_error, ess, ess_tail, r_hat, worst(relative_mean), worst(relative_sd)
-    )
+    least = scale - quantile * sd_error  # that the sd can be
+    bound = lambda error: np.where(still | ~(least > 0), np.inf, quantile * error / least)  # noqa: E731
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean, spread = float(np.max(bound(mean_error))), float(np.max(bound(sd_error)))
+    return SamplingError(mean_error, sd_error, ess, ess_tail, r_hat, shapes, mean, spread)
 
 
-def _by_arviz(draws: np.ndarray) -> tuple[np.ndarray, ...]:
+def _by_arviz(draws: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Effective sizes of draws, of squares and of tails, and split R-hat."""
+    if draws.shape[0] == 1:
+        half = draws.shape[1] // 2
+        draws, squares = (x[:, -2 * half :].reshape(2, half, -1) for x in (draws, squares))
     with quiet_arviz() as arviz:
-        if draws.shape[0] == 1:
-            half = draws.shape[1] // 2
-            draws = draws[:, -2 * half :].reshape(2, half, -1)
-        squares = (draws - draws.mean(axis=(0, 1))) ** 2
         data: Any = arviz.convert_to_dataset({"x": draws, "square": squares})
         plain = data[["x"]]
         ess = arviz.ess(data, method="mean")
         tail, r_hat = arviz.ess(plain, method="tail")["x"], arviz.rhat(plain)["x"]
-    # arviz.mcse(method="sd") does the same, but not with every NumPy.
-    variance = squares.mean(axis=(0, 1))
-    size = np.asarray(ess["x"], float), np.asarray(ess["square"], float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_error = np.sqrt(variance / size[0])
-        sd_error = np.sqrt(squares.var(axis=(0, 1)) / size[1] / variance / 4.0)
-    return mean_error, sd_error, size[0], np.asarray(tail, float), np.asarray(r_hat, float)
+    return tuple(np.asarray(v, float) for v in (ess["x"], ess["square"], tail, r_hat))

@@ -7,7 +7,7 @@ from types import TracebackType
 
 import jax
 
-_COMPILING = ("/jax/core/compile/", "/jax/compilation_cache/")
+_COMPILING = "/jax/core/compile/"
 _spent = [0.0]
 
 

@@ -116,6 +116,7 @@ def _unadjusted(name: str, target: Target, budget: Budget, key: jax.Array, kind:
         account.spent,
         account.seconds,
         ledger=fine.ledger,
+        phases=account.phases,
         notes=(f"{note}; steps {tuned.step:.3g} and {0.5 * tuned.step:.3g}",),
     )
 
@@ -148,8 +149,9 @@ def bounds(
     shift = np.abs(coarse.mean(axis=(0, 1)) - fine.mean(axis=(0, 1))) / 3.0
     change = np.abs(sizes[0] - sizes[1]) / 3.0
     combined = lambda a, b: np.sqrt((4.0 / 3.0 * b) ** 2 + (a / 3.0) ** 2)  # noqa: E731
-    mean = (shift + quantile * combined(first.mean_error, second.mean_error)) / sizes[1]
-    sd = (change + quantile * combined(first.sd_error, second.sd_error)) / sizes[1]
+    mean = shift + quantile * combined(first.mean_error, second.mean_error)
+    sd = change + quantile * combined(first.sd_error, second.sd_error)
+    least = np.maximum(sizes[1] - sd, 0.0)  # that the sd can be
     worst = lambda x: float(np.max(np.where(np.isnan(x), np.inf, x)))  # noqa: E731
     largest = worst(np.maximum(shift, change) / sizes[1])
     noise = np.maximum(
@@ -163,4 +165,5 @@ def bounds(
         assumption="the bias is of second order in the step",
         why="of means and sds, in sds, from the run with twice the step",
     )
-    return bias, worst(mean), worst(sd)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return bias, worst(mean / least), worst(sd / least)

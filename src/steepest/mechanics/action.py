@@ -24,7 +24,7 @@ SMOOTH = 8
 
 
 def action(lagrangian: Lagrangian, path: Any, times: Float[Array, " n"]) -> Float[Array, ""]:
-    """S[path] over `times` (eq. 12).
+    """S[path] over `times` (eq. 8, 9, 12, 16).
 
     `path`: a function t -> q, then each interval is integrated by 4 Gauss points; or a pytree with
     leading axis n, then the path is straight between its points and L is taken at the middle: the
@@ -54,7 +54,7 @@ def action(lagrangian: Lagrangian, path: Any, times: Float[Array, " n"]) -> Floa
 
 
 def first_variation(lagrangian: Lagrangian, path: Any, times: Float[Array, " n"]) -> Any:
-    """The derivative of the discrete action in each point of a path, zero at the ends (eq. 15-17).
+    """The derivative of the discrete action in each point of a path, zero at the ends (eq. 14-20).
 
     Divided by the step it is the Euler-Lagrange residual at the inner times, to second order.
     """

@@ -64,7 +64,7 @@ class FlowMap(eqx.Module):
         self.rtol, self.atol, self.max_steps = rtol, atol, max_steps
 
     def velocity(self, x: Any, t: Any) -> Any:
-        """dx/dt at (x, t)."""
+        """dx/dt at (x, t) (eq. 1, 6)."""
         return self.vector_field(x) if self.autonomous else self.vector_field(x, t)
 
     def __call__(self, x: Any, time: Any, start: Any = 0.0) -> Any:
@@ -76,7 +76,7 @@ class FlowMap(eqx.Module):
         return _end(self, x, *_times(x, time, start))
 
     def path(self, x: Any, times: Float[Array, " n"]) -> Any:
-        """The states at increasing `times`, from x at the first of them: leading axis n."""
+        """The states at increasing `times`, from x at the first of them: leading axis n (eq. 5)."""
         x = tree.as_float(x, "x")
         return _along(self, x, jnp.asarray(times, tree.dtype(x)))
 

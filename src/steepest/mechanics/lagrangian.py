@@ -28,9 +28,9 @@ from ..roots import root
 
 
 class Lagrangian(eqx.Module):
-    """L(q, v, t) = fn(q, v, t), or fn(q, v) of a system that does not know the time (eq. 11).
+    """L(q, v, t) = fn(q, v, t), or fn(q, v) of a system that does not know the time (eq. 10-11).
 
-    `q` is any pytree of float arrays, d numbers together; `v` has its structure. `force(q, v, t)`
+    `q` is any pytree of d float numbers (eq. 4); `v` has its structure. `force(q, v, t)`
     is a covector that does not come from L; `rayleigh(q, v, t)` a scalar whose -d/dv is a friction;
     `constraint(q)` an array of m numbers that the motion keeps at zero. Raises ArgumentError where
     these are not functions.
@@ -83,7 +83,7 @@ class Lagrangian(eqx.Module):
         return jax.hessian(lambda w: self(q, unravel(w), t))(flat)
 
     def energy(self, q: Any, v: Any, t: Any = 0.0) -> Float[Array, ""]:
-        """v . dL/dv - L, the Hamiltonian as a function of the velocity."""
+        """v . dL/dv - L, the Hamiltonian as a function of the velocity (eq. 29)."""
         return tree.dot(self.momentum(q, v, t), v) - self(q, v, t)
 
     def dissipation_rate(self, q: Any, v: Any, t: Any = 0.0) -> Float[Array, ""]:
@@ -91,7 +91,10 @@ class Lagrangian(eqx.Module):
         return -tree.dot(self._applied(q, v, t), v)
 
     def euler_lagrange_residual(self, q: Any, v: Any, a: Any, t: Any = 0.0) -> Any:
-        """dL/dq - d/dt dL/dv + F - dR/dv at (q, v, a), a covector; zero on motions (eq. 13)."""
+        """dL/dq - d/dt dL/dv + F - dR/dv at (q, v, a), a covector; zero on motions.
+
+        The Euler-Lagrange equation of any Lagrangian (eq. 13, 20, 21), of a particle (eq. 23-27).
+        """
         one = jnp.ones((), tree.dtype(q))
         t = jnp.asarray(t, tree.dtype(q))
         _, rate = jax.jvp(self.momentum, (q, v, t), (v, a, one))

@@ -1,4 +1,4 @@
-"""GENERIC: an energy that is kept and an entropy that is made, in one flow (eq. 29, 40, 4.5).
+"""GENERIC: an energy that is kept and an entropy that is made, in one flow (eq. 29, 40; sec. 4.5).
 
     dx/dt = L(x) dE + M(x) dS,    L dS = 0,  M dE = 0:    dE/dt = 0,  dS/dt = <dS, M dS> >= 0
 

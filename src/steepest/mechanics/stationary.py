@@ -32,7 +32,7 @@ STRETCHES = tuple(k / 8 for k in range(1, 9))
 
 @dataclasses.dataclass(frozen=True)
 class StationaryPath:
-    """A path on which the action is stationary.
+    """A path on which the action is stationary (eq. 22).
 
     `times` (n,); `path`: q with leading axis n; `action`: S; `morse_index`: the number of
     independent variations that lower S, 0 at a minimum; `residual`: the largest Euler-Lagrange

@@ -14,7 +14,7 @@ from .base import AbstractScheme, Entry, check_step
 
 
 class Euler(AbstractScheme):
-    """Explicit Euler, order 1; weak order 1 with noise.
+    """Explicit Euler, order 1; weak order 1 with noise (eq. 33, 43, 51, 64, 65).
 
     The ledger's dissipation is the trapezoidal integral of the rate <dF, K dF>; with noise it is
     Sekimoto's heat, the Stratonovich integral -sum <(dF_k + dF_{k+1})/2, x_{k+1} - x_k>.

@@ -27,7 +27,7 @@ GAMMA = 1.0 - math.sqrt(0.5)
 
 
 class FiniteVolume(AbstractScheme):
-    """Implicit steps of a `Density` under Wasserstein transport.
+    """Implicit steps of a `Density` under Wasserstein transport (eq. 45, 55, 61).
 
     `order=1`: implicit Euler, along the axes in turn. At every step size rho >= 0, mass is kept to
     round-off, the Gibbs law of the grid stays, and F does not increase.

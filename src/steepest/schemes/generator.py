@@ -149,7 +149,7 @@ class Generator(eqx.Module):
 
 
 def generator(flow: Any, density: Density, time: Any = 0.0) -> Generator:
-    """The operator of a flow on the grid of a density: jump rates, stationary law, spectral gap.
+    """The operator of a flow on the grid of a density: rates, stationary law, gap (eq. 45, 55).
 
     `flow`: of parameters with thermal noise, or of a law. Functionals that are not linear enter
     with their first variation (internal energies: with their diffusion) at `density`.

@@ -40,7 +40,7 @@ ON_A_GRID = ("quantile", "monge-ampere", "entropic")
 
 
 class MinimizingMovement(AbstractScheme):
-    """The minimizing-movement (proximal, implicit) step, order 1, monotone at every step size.
+    """The minimizing-movement (proximal, implicit) step: order 1, monotone (eq. 36-37, 50, 59).
 
     On points and particles by quasi-Newton; under Wasserstein() it is JKO: on a `Gaussian` in
     closed form (or a fixed point), on a `GaussianMixture` for each component (weights stay), on a

@@ -25,7 +25,7 @@ from .pointwise import advance_points, check_points
 
 
 class Variational(AbstractScheme):
-    """The variational integrator of the given `order` (2, 4 or 6): implicit, symplectic.
+    """The variational integrator of `order` 2, 4 or 6: implicit, symplectic (eq. 15, 22).
 
     `quadrature`: "gauss" (order 2 is the midpoint rule) or "lobatto" (order 2 is Verlet; needs a
     `Phase`). Keeps linear and quadratic invariants; "gauss" is also a stable scheme for any flow

@@ -32,7 +32,7 @@ MASS_TOLERANCE = 1e-6
 
 
 class Density(eqx.Module):
-    """rho: values per unit volume at the cell centres of `grid`, with total mass one.
+    """rho: values per unit volume at the cell centres of `grid`, with total mass one (eq. 54).
 
     `values`: shape `grid.shape`, nonnegative, sum(values) * grid.cell_volume = 1 within 1e-6 (use
     `Density.normalised` for anything else). Its covector, dF/dvalues, is the first variation times

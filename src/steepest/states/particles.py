@@ -21,7 +21,7 @@ from .entropy import gaussian_entropy, nearest_neighbour_entropy
 
 
 class Particles(eqx.Module):
-    """sum_i w_i delta_{x_i}, with w = softmax(log_weights).
+    """sum_i w_i delta_{x_i}, with w = softmax(log_weights) (eq. 63).
 
     `positions`: pytree whose leaves have leading axis n (a `Phase` of such for kinetic systems).
     `log_weights`: shape (n,), need not be normalised; None means equal weights, which is also the

@@ -14,7 +14,7 @@ from ..errors import ArgumentError
 
 
 class Phase(eqx.Module):
-    """A point (q, p) of phase space.
+    """A point (q, p) of phase space (eq. 7).
 
     `position` is any pytree of float arrays; `momentum` has the same structure and shapes.
     Raises ArgumentError when the two differ.

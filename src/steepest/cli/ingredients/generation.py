@@ -49,7 +49,17 @@ class ArrayImages(Section):
     divide: float = Field(1.0, gt=0, description="a number > 0 that values are divided by")
 
 
-DATA = registry(TwoMoons, CheckerboardSet, CsvPoints, ArrayImages)
+class ImageFolder(Section):
+    """A folder of PNG images of one size, 8 bits a channel."""
+
+    kind: Literal["images"] = "images"
+    folder: str = Field(min_length=1, description="a folder of .png files, relative to the spec's")
+    classes: bool = Field(False, description="true: subfolders are the classes to condition on")
+    quantum: float = Field(1.0, ge=0, description="the spacing of integer-like values, >= 0")
+    divide: float = Field(255.0, gt=0, description="a number > 0 that values are divided by")
+
+
+DATA = registry(TwoMoons, CheckerboardSet, CsvPoints, ArrayImages, ImageFolder)
 
 
 class ProcessTable(Section):

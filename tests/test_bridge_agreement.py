@@ -1,0 +1,117 @@
+"""The solvers of bridges against each other in a plane, and the limits of low temperature."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.optimize
+import scipy.stats
+
+import steepest as st
+from steepest.bridges import SchrodingerBridge, brownian
+from steepest.mechanics import minimum_energy_path
+
+
+def test_cold_gaussian_bridge_is_the_optimal_map():
+    """The mean end is A^{-1/2}(A^{1/2} B A^{1/2})^{1/2}A^{-1/2} x, but for O(temperature)."""
+    A = np.asarray([[1.0, 0.3], [0.3, 0.6]])
+    B = np.asarray([[0.5, -0.2], [-0.2, 1.4]])
+    source = st.Gaussian.from_moments(jnp.zeros(2), jnp.asarray(A))
+    target = st.Gaussian.from_moments(jnp.ones(2), jnp.asarray(B))
+    root = np.real(scipy.linalg.sqrtm(A))
+    back = np.linalg.inv(root)
+    M = back @ np.real(scipy.linalg.sqrtm(root @ B @ root)) @ back
+    x = jnp.asarray([[1.0, 2.0], [-0.5, 0.3]])
+    gaps = []
+    for temperature in (1e-3, 1e-5):
+        bridge = SchrodingerBridge(brownian(temperature), source, target).solve()
+        gaps.append(np.abs(bridge.expected_end(x) - (1.0 + x @ M)).max())
+    assert gaps[0] < 1e-2
+    assert gaps[0] / gaps[1] == pytest.approx(100.0, rel=0.05)
+
+
+def test_cold_mixture_is_the_quantile_map_on_a_line():
+    """One conditional deviation sqrt(2 T f') = 0.1 about the map, away from its jump at 0."""
+    two = st.GaussianMixture(jnp.zeros(2), jnp.asarray([[-2.0], [2.0]]), jnp.full((2, 1), 0.5))
+    source = st.Gaussian(jnp.zeros(1), jnp.ones(1))
+    problem = SchrodingerBridge(brownian(0.01), source, two)
+    bridge = problem.solve("mixture", jax.random.key(0), components=8, steps=600, batch=256)
+    x = np.concatenate([-np.linspace(0.4, 1.8, 8), np.linspace(0.4, 1.8, 8)])
+    share = scipy.stats.norm.cdf(x)
+    cdf = lambda y: 0.5 * sum(scipy.stats.norm.cdf(y, m, 0.5) for m in (-2.0, 2.0))  # noqa: E731
+    want = [scipy.optimize.brentq(lambda y, s=s: cdf(y) - s, -9.0, 9.0) for s in share]
+    found = bridge.expected_end(jnp.asarray(x)[:, None])[:, 0]
+    assert np.abs(found - np.asarray(want)).mean() < 0.1
+    # Warm, the ends forget their starts: the mean end is the target's, 0.
+    warm = SchrodingerBridge(brownian(300.0), source, two)
+    bridge = warm.solve("mixture", jax.random.key(0), components=8, steps=600, batch=256)
+    assert np.abs(bridge.expected_end(jnp.asarray(x)[:, None])).max() < 0.2
+
+
+def test_grid_mixture_and_sinkhorn_agree_in_a_plane():
+    """Half-way: moments within sampling of 1000 points, drifts within the same share of theirs.
+
+    Cells of h = 0.375 add h^2/12 = 0.012 to a variance; five standard errors of a mean are 0.16 of
+    a deviation, of a variance 0.22 of it.
+    """
+    grid = st.Grid((-4.5, -4.5), (4.5, 4.5), (24, 24))
+
+    def bumps(x):
+        gaps = [jnp.sum((x - jnp.asarray(c)) ** 2) for c in ([1.5, 1.5], [1.5, -1.5], [-1.5, 0.0])]
+        return jax.nn.logsumexp(-0.5 * jnp.stack(gaps) / 0.4**2)
+
+    source = st.Density.from_log(grid, lambda x: -0.5 * jnp.sum((x + 0.3) ** 2) / 0.6**2)
+    problem = SchrodingerBridge(brownian(0.5), source, st.Density.from_log(grid, bumps))
+    exact = problem.solve()
+    assert exact.method == "grid"
+    middle = exact.marginal(0.5)
+    mean, spread = np.asarray(middle.mean()), np.asarray(middle.covariance())
+    sd = np.sqrt(np.diag(spread))
+    x = middle.sample(jax.random.key(5), 200)
+    want = exact.drift(x, 0.5)
+    scale = float(jnp.sqrt(jnp.mean(jnp.sum(want**2, 1))))
+    for method, options in (
+        ("mixture", dict(components=8, steps=600, batch=256)),
+        ("sinkhorn", dict(n=1000)),
+    ):
+        bridge = problem.solve(method, jax.random.key(1), **options)
+        cloud = np.asarray(bridge.marginal(0.5, jax.random.key(2), 1000).positions)
+        assert np.all(np.abs(cloud.mean(0) - mean) < 0.16 * sd), method
+        gap = np.abs(np.cov(cloud.T) - spread)
+        assert np.all(gap < 0.012 + 0.22 * np.outer(sd, sd)), method
+        gap = jnp.sqrt(jnp.mean(jnp.sum((bridge.drift(x, 0.5) - want) ** 2, 1)))
+        assert float(gap) < 0.16 * scale, method
+
+
+def test_paths_cross_a_bent_barrier_at_its_saddle():
+    """V = (x^2 - 1)^2 + 2 (y - 0.6 (1 - x^2))^2: wells at (-1, 0) and (1, 0), saddle at (0, 0.6).
+
+    On x = 0 the Gibbs law is N(0.6, T/4), of deviation 0.25; by the mirror symmetry the bridge
+    keeps it there, if the wells are left and reached slowly. A straight way would be at y = 0.
+    """
+
+    def energy(x):
+        return (x[0] ** 2 - 1.0) ** 2 + 2.0 * (x[1] - 0.6 * (1.0 - x[0] ** 2)) ** 2
+
+    path = minimum_energy_path(energy, jnp.asarray([-1.0, 0.0]), jnp.asarray([1.0, 0.0]), 21)
+    saddle = np.asarray(path.saddle)
+    np.testing.assert_allclose(saddle, [0.0, 0.6], atol=0.02)
+    grid = st.Grid((-1.5, -0.8), (1.5, 1.3), (30, 21))
+    flow = st.Flow(st.Energy(energy), st.Euclidean(), st.Thermal(0.25))
+    ends = [
+        st.Density.from_log(grid, lambda x, c=c: -energy(x) / 0.25 - 4.0 * (x[0] - c) ** 2)
+        for c in (-1.0, 1.0)
+    ]
+    bridge = SchrodingerBridge(flow, *ends, horizon=4.0).solve()
+    law = np.asarray(bridge.marginal(2.0).values)[14:16].sum(0)
+    y = -0.8 + 0.1 * (np.arange(21) + 0.5)
+    assert abs(law @ y / law.sum() - saddle[1]) < 0.125  # half a deviation
+    times = jnp.linspace(0.02, 4.0, 200)
+    start = ends[0].sample(jax.random.key(0), 400)
+    paths = np.asarray(bridge.sample_paths(start, times, jax.random.key(1)))
+    first = np.argmax(paths[:, :, 0] > 0.0, axis=0)
+    crossed = np.any(paths[:, :, 0] > 0.0, axis=0)
+    assert crossed.mean() > 0.99
+    at = paths[first, np.arange(400), 1][crossed]
+    assert abs(at.mean() - saddle[1]) < 0.125 + 5 * 0.25 / np.sqrt(400)
