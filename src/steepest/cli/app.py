@@ -322,6 +322,52 @@ def listing(
 
 
 @app.command()
+def dial(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The spec.")],
+    between: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--between",
+            metavar="SECTION.KEY=FROM,TO",
+            help="What is turned, or geometry=A,B; may be repeated: all turn together.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="How many positions.")] = 11,
+    logarithmic: Annotated[
+        bool, typer.Option("--log", help="Equal ratios instead of equal differences.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The folder; by default runs/SPEC_dial."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Replace a key of the spec."),
+    ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Execute the Python files that the spec names.")
+    ] = False,
+) -> None:
+    """Turn a spec from one setting to another: how descent, dissipation and rest change.
+
+    Every position is a run with its own audit. The folder gets report.html, dial.csv and the spec.
+
+    \b
+    steepest dial examples/double_well.toml --between noise.temperature=0.2,2 --steps 5
+    steepest dial examples/wfr_bimodal.toml --between geometry=wasserstein,fisher-rao
+    steepest dial examples/breast_cancer.toml --between geometry.friction=0.1,10 --log
+
+    Exit code: 0 every audit passed, 1 one failed or a run diverged, 2 wrong input.
+    """
+    with _told(Diverged, NotConverged):
+        from .dial import command
+
+        raise typer.Exit(
+            command(spec, between or [], steps, logarithmic, out, settings or [], allow_code)
+        )
+
+
+@app.command()
 def atlas(
     out: Annotated[
         Path | None,

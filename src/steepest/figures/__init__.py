@@ -8,6 +8,7 @@ from .bridge import bridge_figure as bridge_figure
 from .cloud import cloud_figure as cloud_figure
 from .cloud import cloud_frame_figure as cloud_frame_figure
 from .comparison import comparison_figure as comparison_figure
+from .dial import dial_figure as dial_figure
 from .draws import estimates_figure as estimates_figure
 from .draws import mixing_figure as mixing_figure
 from .draws import traces_figure as traces_figure
