@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_readmes_examples_run_and_their_audits_pass(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     namespace = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
