@@ -86,12 +86,6 @@ def _record(rows: list[Any], seed: int, told: Any) -> Any:
             ("checks that hold", _held(rows)),
             ("seconds", f"{sum(row.seconds for row in rows):.0f}"),
         ),
-        notes=(),
-        warnings=(),
-        row={},
-        checks=(),
-        summary=(),
-        ledger={},
         pictures=tuple(_picture(name, title, own) for name, title, own in families if own),
         spec=f"seed = {seed}\n",
         provenance=told,
@@ -162,7 +156,7 @@ def _picture(name: str, title: str, rows: list[Any]) -> Any:
 
 def _write(place: Path, record: Any, rows: list[Any]) -> None:
     """atlas.csv, the pictures, the spec and the page."""
-    from ..report import paint, render
+    from .shared import write_page
 
     buffer = io.StringIO()
     lines = [_line(row) | _source(row) | {"error": row.error} for row in rows]
@@ -170,8 +164,4 @@ def _write(place: Path, record: Any, rows: list[Any]) -> None:
     writer.writeheader()
     writer.writerows(lines)
     (place / "atlas.csv").write_text(buffer.getvalue(), encoding="utf-8")
-    images = paint(record)
-    for name, (light, _) in images.items():
-        (place / f"{name}.png").write_bytes(light)
-    (place / "report.html").write_text(render(record, images), encoding="utf-8")
-    folder.write_mark(place, record.as_json())
+    write_page(place, record)

@@ -44,7 +44,6 @@ def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: An
         warnings=tuple(said),
         row=job.row,
         checks=check_rows(audit),
-        summary=(),
         ledger=columns_of(trajectory),
         pictures=(*pictures, *ledger_pictures(outcome)),
         spec=resolved,

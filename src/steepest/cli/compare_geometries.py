@@ -103,8 +103,9 @@ def _run(
 
     from ..optimizers import compare_geometries
     from ..problems import classifier
-    from ..report import Picture, Record, Sheet, paint, render
+    from ..report import Picture, Record, Sheet
     from . import provenance, screen
+    from .shared import write_page
 
     began = datetime.now(UTC)
     screen.say(f"steepest compare-geometries {path.name}")
@@ -156,11 +157,6 @@ def _run(
         said=f"Loss {best.loss[-1]:.4g}; {found.budget} for each, learning rates tuned.",
         facts=(("contenders", f"{len(rows)}"), ("lowest loss", f"{best.loss[-1]:.4g}")),
         notes=problem.notes,
-        warnings=(),
-        row={},
-        checks=(),
-        summary=(),
-        ledger={},
         pictures=(
             Picture(
                 "comparison",
@@ -192,12 +188,9 @@ def _run(
         command="steepest compare-geometries",
     )
     with folder.new_folder(place) as scratch:
-        images = paint(record)
         (scratch / "comparison.csv").write_text(found.to_csv(), encoding="utf-8")
-        (scratch / "comparison.png").write_bytes(images["comparison"][0])
         (scratch / "spec.toml").write_text(record.spec, encoding="utf-8")
-        (scratch / "report.html").write_text(render(record, images), encoding="utf-8")
-        folder.write_mark(scratch, record.as_json())
+        write_page(scratch, record)
     screen.say(f"report: {screen.relative(place / 'report.html')}")
     return 0 if reached else 1
 

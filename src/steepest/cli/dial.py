@@ -222,12 +222,6 @@ def _record(stops: list[Stop], turned: str, spec: str, told: Any) -> Any:
             ("positions", f"{len(stops)}"),
             ("late functional, first and last", f"{first:.4g}, {last:.4g}"),
         ),
-        notes=(),
-        warnings=(),
-        row={},
-        checks=(),
-        summary=(),
-        ledger={},
         pictures=(
             Picture(
                 "dial",
@@ -261,18 +255,14 @@ def _record(stops: list[Stop], turned: str, spec: str, told: Any) -> Any:
 
 
 def _write(place: Path, record: Any, stops: list[Stop]) -> None:
-    """dial.csv, the picture, the spec and the page."""
-    from ..report import paint, render
+    """dial.csv, the spec and the page."""
+    from .shared import write_page
 
     buffer = io.StringIO()
     rows = [stop.row() for stop in stops]
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    (place / "dial.csv").write_text(buffer.getvalue(), encoding="utf-8")
     (place / "spec.toml").write_text(record.spec, encoding="utf-8")
-    images = paint(record)
-    for name, (light, _) in images.items():
-        (place / f"{name}.png").write_bytes(light)
-    (place / "report.html").write_text(render(record, images), encoding="utf-8")
-    folder.write_mark(place, record.as_json())
+    (place / "dial.csv").write_text(buffer.getvalue(), encoding="utf-8")
+    write_page(place, record)

@@ -69,8 +69,8 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
 
     from .. import diffusion
     from ..diffusion import checkpoint as files
-    from ..report import paint, render
     from . import generation_data, present_generation, provenance, screen
+    from .shared import write_page
 
     began = datetime.now(UTC)
     train, sampling, net = parts["train"], parts["sample"], parts["network"]
@@ -158,17 +158,13 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
         "shape": list(shape),
     }
     with folder.new_folder(place) as scratch:
-        images = paint(record)
-        for name, (light, _) in images.items():
-            (scratch / f"{name}.png").write_bytes(light)
         files.save_model(scratch / "model.npz", fitted.model, process, described, more)
         present_generation.write_samples(
             scratch / "samples.npz", samples.reshape(len(samples), *shape), labels
         )
         present_generation.write_ledger(scratch, fitted, judged)
         (scratch / "spec.toml").write_text(record.spec, encoding="utf-8")
-        (scratch / "report.html").write_text(render(record, images), encoding="utf-8")
-        folder.write_mark(scratch, record.as_json())
+        write_page(scratch, record)
     kept.unlink(missing_ok=True)
     screen.say(f"{record.verdict}: {record.said}")
     screen.say(f"report: {screen.relative(place / 'report.html')}")

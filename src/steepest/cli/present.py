@@ -14,15 +14,15 @@ from jax.flatten_util import ravel_pytree
 
 from .. import figures
 from ..naming import flatten
-from ..report import Picture, Record, ledger_csv, paint, render
+from ..report import Picture, Record, ledger_csv
 from ..report.page import number
 from ..states.points import is_law
 from ..summary import summarise, warn
-from . import clouds, folder, laws, motions
+from . import clouds, laws, motions
 from .build import Job
 from .execute import Outcome
 from .ingredients import LAW_STATES
-from .shared import balanced, check_rows, columns_of, ledger_pictures
+from .shared import balanced, check_rows, columns_of, ledger_pictures, write_page
 from .spec import Spec
 
 GRID = 140
@@ -68,11 +68,7 @@ def write(place: Path, record: Record, job: Job, outcome: Outcome) -> None:
         laws.write_states(place, outcome.trajectory)
     else:
         _write_samples(place, job, outcome)
-    images = paint(record)
-    for name, (light, _) in images.items():
-        (place / f"{name}.png").write_bytes(light)
-    (place / "report.html").write_text(render(record, images), encoding="utf-8")
-    folder.write_mark(place, record.as_json())
+    write_page(place, record)
 
 
 def _write_samples(place: Path, job: Job, outcome: Outcome) -> None:

@@ -15,10 +15,9 @@ from .. import figures
 from ..audit.report import Audit
 from ..bridges import BridgeChain, LinearBridge, SchrodingerBridge, SchrodingerChain
 from ..bridges.store import save
-from ..report import Picture, Record, paint, render
-from . import folder
+from ..report import Picture, Record
 from .bridge import MODEL, SPEC, write_points
-from .shared import check_rows
+from .shared import check_rows, write_page
 
 Bridge = LinearBridge | BridgeChain
 
@@ -83,10 +82,7 @@ def record(
         warnings=tuple(
             f"{c.name}: {c.residual:.3g}, where {c.tolerance:.3g} is allowed" for c in failed
         ),
-        row={},
         checks=check_rows(audit),
-        summary=(),
-        ledger={},
         pictures=tuple(_pictures(drawn)),
         spec=settings,
         provenance=provenance,
@@ -102,11 +98,7 @@ def write(place: Path, record: Record, bridge: Bridge, drawn: Drawn) -> None:
     rows = [np.column_stack([np.full(len(p), drawn.times[k]), p]) for k, p in picked]
     write_points(place / "snapshots.csv", [time, *drawn.names], np.concatenate(rows))
     (place / SPEC).write_text(record.spec, encoding="utf-8")
-    images = paint(record)
-    for name, (light, _) in images.items():
-        (place / f"{name}.png").write_bytes(light)
-    (place / "report.html").write_text(render(record, images), encoding="utf-8")
-    folder.write_mark(place, record.as_json())
+    write_page(place, record)
 
 
 def _snapshots(drawn: Drawn) -> list[tuple[int, np.ndarray]]:

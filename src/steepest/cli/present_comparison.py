@@ -16,8 +16,8 @@ from ..inference import Answer, Comparison
 from ..inference.sampling_error import sampling_error
 from ..naming import flatten
 from ..problems import Problem
-from ..report import Picture, Record, Sheet, paint, render
-from . import folder
+from ..report import Picture, Record, Sheet
+from .shared import write_page
 
 
 def record(title: str, problem: Problem, found: Comparison, spec: str, provenance: Any) -> Record:
@@ -34,8 +34,6 @@ def record(title: str, problem: Problem, found: Comparison, spec: str, provenanc
         facts=tuple(_facts(found, shown)),
         notes=(*problem.notes, *(shown.notes if shown else ())),
         warnings=tuple(_warnings(found, shown)),
-        row={},
-        checks=(),
         summary=tuple(shown.summary()) if shown else (),
         ledger=ledger,
         pictures=tuple(_pictures(found, shown)) if shown else (),
@@ -61,11 +59,7 @@ def write(place: Path, record: Record, found: Comparison) -> None:
             warnings.simplefilter("ignore")  # ArviZ announces its next version on import
             shown.to_arviz().to_netcdf(str(place / "draws.nc"), engine="h5netcdf")
     (place / "spec.toml").write_text(record.spec, encoding="utf-8")
-    images = paint(record)
-    for name, (light, _) in images.items():
-        (place / f"{name}.png").write_bytes(light)
-    (place / "report.html").write_text(render(record, images), encoding="utf-8")
-    folder.write_mark(place, record.as_json())
+    write_page(place, record)
 
 
 def _least_bad(found: Comparison) -> Answer | None:

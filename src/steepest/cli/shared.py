@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import figures
-from ..report import Picture
+from ..report import Picture, Record, paint, render
+from . import folder
 from .execute import Outcome
+
+
+def write_page(place: Path, record: Record) -> None:
+    """The pictures, report.html and, last, the mark that lists all files of the folder."""
+    images = paint(record)
+    for name, (light, _) in images.items():
+        (place / f"{name}.png").write_bytes(light)
+    (place / "report.html").write_text(render(record, images), encoding="utf-8")
+    folder.write_mark(place, record.as_json())
 
 
 def check_rows(audit: Any) -> tuple[dict[str, Any], ...]:

@@ -47,15 +47,15 @@ class Record:
     passed: bool
     verdict: str
     facts: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    row: dict[str, str]
-    checks: tuple[dict[str, Any], ...]
-    summary: tuple[dict[str, Any], ...]
-    ledger: dict[str, np.ndarray]
     pictures: tuple[Picture, ...]
     spec: str
     provenance: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    row: dict[str, str] = dataclasses.field(default_factory=dict)
+    checks: tuple[dict[str, Any], ...] = ()
+    summary: tuple[dict[str, Any], ...] = ()
+    ledger: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     frames: tuple[Picture, ...] = ()
     sheets: tuple[Sheet, ...] = ()
     said: str = ""
