@@ -35,6 +35,7 @@ def tables(rounds: int, only: str | None) -> Iterator[str]:
         for turn in range(rounds):
             for i, (family, make) in enumerate(FAMILIES.items()):
                 seed = first + turn
+                jax.clear_caches()  # programs hold memory maps, of which a process has 65,530
                 known = make(seed)
                 for j, method in enumerate(methods):
                     budget = BUDGETS[(turn + i + j) % len(BUDGETS)]
