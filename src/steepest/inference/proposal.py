@@ -92,24 +92,26 @@ class Proposal:
 
     def log_law(self, y: np.ndarray) -> np.ndarray:
         """log density of the fitted law at (n, d)."""
+        return np.asarray(logsumexp(self._log_parts(y), axis=0))
+
+    def score(self, y: np.ndarray) -> np.ndarray:
+        """Gradient of `log_law` at (n, d)."""
+        logs = self._log_parts(y)
+        belongs = np.exp(logs - logsumexp(logs, axis=0))
+        pulls = [
+            np.linalg.solve(lower.T, np.linalg.solve(lower, (y - mean).T)).T
+            for mean, lower in zip(self.means, self.lowers, strict=True)
+        ]
+        return -np.einsum("kn,knd->nd", belongs, np.stack(pulls))
+
+    def _log_parts(self, y: np.ndarray) -> np.ndarray:
+        """log w_i N(y; m_i, L_i L_i^T) at (n, d), as (k, n)."""
         d, logs = self.dimension, []
         for w, mean, lower in zip(self.weights, self.means, self.lowers, strict=True):
             z = np.linalg.solve(lower, (y - mean).T)
             size = np.sum(np.log(np.diagonal(lower))) + 0.5 * d * np.log(2 * np.pi)
             logs.append(np.log(max(w, 1e-300)) - 0.5 * np.sum(z**2, axis=0) - size)
-        return np.asarray(logsumexp(logs, axis=0))
-
-    def score(self, y: np.ndarray) -> np.ndarray:
-        """Gradient of `log_law` at (n, d)."""
-        total = np.zeros_like(y)
-        for w, mean, lower in zip(self.weights, self.means, self.lowers, strict=True):
-            part = dataclasses.replace(
-                self, weights=np.ones(1), means=mean[None], lowers=lower[None]
-            )
-            belongs = np.exp(np.log(max(w, 1e-300)) + part.log_law(y) - self.log_law(y))
-            pull = np.linalg.solve(lower.T, np.linalg.solve(lower, (y - mean).T)).T
-            total -= belongs[:, None] * pull
-        return total
+        return np.stack(logs)
 
     def log_density(self, y: np.ndarray, n: int) -> np.ndarray:
         """log density of what `draw(rng, n)` draws from."""
