@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,12 +154,8 @@ def _picture(name: str, title: str, rows: list[Any]) -> Any:
 
 def _write(place: Path, record: Any, rows: list[Any]) -> None:
     """atlas.csv, the pictures, the spec and the page."""
-    from .shared import write_page
+    from .shared import write_page, write_table
 
-    buffer = io.StringIO()
     lines = [_line(row) | _source(row) | {"error": row.error} for row in rows]
-    writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    (place / "atlas.csv").write_text(buffer.getvalue(), encoding="utf-8")
+    write_table(place / "atlas.csv", lines)
     write_page(place, record)

@@ -8,9 +8,7 @@ value a + s (b - a), or a^(1 - s) b^s on a logarithmic dial. `geometry=A,B` is t
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
-import io
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -256,13 +254,8 @@ def _record(stops: list[Stop], turned: str, spec: str, told: Any) -> Any:
 
 def _write(place: Path, record: Any, stops: list[Stop]) -> None:
     """dial.csv, the spec and the page."""
-    from .shared import write_page
+    from .shared import write_page, write_table
 
-    buffer = io.StringIO()
-    rows = [stop.row() for stop in stops]
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     (place / "spec.toml").write_text(record.spec, encoding="utf-8")
-    (place / "dial.csv").write_text(buffer.getvalue(), encoding="utf-8")
+    write_table(place / "dial.csv", [stop.row() for stop in stops])
     write_page(place, record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import warnings
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from ..inference.sampling_error import sampling_error
 from ..naming import flatten
 from ..problems import Problem
 from ..report import Picture, Record, Sheet
-from .shared import write_page
+from .shared import write_page, write_table
 
 
 def record(title: str, problem: Problem, found: Comparison, spec: str, provenance: Any) -> Record:
@@ -49,10 +48,7 @@ def write(place: Path, record: Record, found: Comparison) -> None:
     compare.csv, the pictures and the report."""
     rows = found.rows()
     if rows:
-        with open(place / "compare.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(place / "compare.csv", rows)
     shown = found.best or _least_bad(found)
     if shown is not None:
         with warnings.catch_warnings():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ def write_page(place: Path, record: Record) -> None:
         (place / f"{name}.png").write_bytes(light)
     (place / "report.html").write_text(render(record, images), encoding="utf-8")
     folder.write_mark(place, record.as_json())
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """A CSV file of rows with the same keys."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def check_rows(audit: Any) -> tuple[dict[str, Any], ...]:
