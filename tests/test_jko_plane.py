@@ -13,7 +13,7 @@ import scipy.optimize
 import scipy.special
 
 import steepest as st
-from steepest.errors import ArgumentError
+from steepest.errors import ArgumentError, NotConverged
 from steepest.schemes.proximal import Problem, entropic, monge_ampere
 
 BOWL = st.ExpectedEnergy(lambda x: 0.5 * jnp.sum(x**2))
@@ -179,6 +179,19 @@ def test_an_entropy_is_handled_where_the_grid_resolves_the_law():
     np.testing.assert_allclose(law.mean(), mean, rtol=1e-3)
     np.testing.assert_allclose(np.diag(law.covariance()), deviation**2, rtol=1e-2)
     assert residual <= 1 and increase < 0 and float(law.values.min()) > 0
+
+
+def test_an_entropy_from_a_box_is_refused_with_what_would_do():
+    """A jump is not resolved by any grid: no wrong law is returned, finite volumes run it."""
+    grid = st.Grid(-5.0, 5.0, (24, 24))
+    inside = jnp.max(jnp.abs(grid.points()), -1) < 1.5
+    box = st.Density.normalised(grid, jnp.where(inside, 1.0, 0.0))
+    flow = st.Flow(st.FreeEnergy(lambda x: 0.5 * jnp.sum(x**2), 1.0), st.Wasserstein())
+    with pytest.raises(NotConverged, match=r"not solved.*FiniteVolume\(step\)"):
+        st.solve(flow, box, scheme=st.MinimizingMovement(0.1), steps=1)
+    run = st.solve(flow, box, scheme=st.FiniteVolume(0.1), steps=1)
+    assert run.ledger.functional[1] < run.ledger.functional[0]
+    assert abs(float(run.final.mass) - 1) < 1e-13 and float(run.final.values.min()) > 0
 
 
 def test_a_potential_alone_moves_every_cell_to_its_proximal_point():

@@ -311,8 +311,15 @@ def _check_rows(trajectory: Trajectory, rows: Any, save_every: int) -> None:
     residual = trajectory.ledger.residual
     if residual is not None and np.nanmax(residual) > 1.0:
         where = int(np.argmax(residual > 1.0))
+        when = f"before time {trajectory.times[where]:.6g}"
+        problem = f"minimizing movement: the inner problem {when}"
+        if np.isinf(residual[where]):
+            raise NotConverged(
+                f"{problem} was not solved: its iteration came to rest elsewhere, or the map that "
+                "it found is not optimal; take another step size, a finer grid or a smoother "
+                "start, or FiniteVolume(step), which runs the same flow from any density"
+            )
         raise NotConverged(
-            f"minimizing movement: the inner problem before time {trajectory.times[where]:.6g} "
-            f"missed its tolerance by a factor {residual[where]:.3g}; "
+            f"{problem} missed its tolerance by a factor {residual[where]:.3g}; "
             "raise max_iterations or tolerance, or take a smaller step"
         )

@@ -50,7 +50,8 @@ class MinimizingMovement(AbstractScheme):
     comparison: JKO with the entropy of the plan, which spreads the law by about `blur`^2 at every
     step (`blur`: a length, two cells by default).
     In a box it takes powers m > 1 with potentials and interactions, or a potential alone, between
-    reflecting walls; with an entropy only where step and grid resolve the tails, else NotConverged.
+    reflecting walls; with an entropy only where step and grid resolve the law, else NotConverged:
+    starts with jumps, wide steps and double wells need `FiniteVolume`.
     `order=2`, for JKO on a line (BDF2) and on a Gaussian (extrapolated half step); F may then rise
     where the step is wide, and the inequality below is that of what was minimised: of BDF2 with
     W2^2(., rho_k) - W2^2(., rho_{k-1})/4 for a cost, of the half step on a Gaussian.
