@@ -170,6 +170,9 @@ class MinimizingMovement(AbstractScheme):
                 "geometry", part.geometry.name, "a conservative part has no minimizing movement"
             )
         if not is_measure(state):
+            if self.order == 2 or self.method not in ("auto", "covector"):
+                asked = f"method={self.method!r}, order={self.order}"
+                raise ArgumentError("scheme", asked, 'order 1 and method="auto" move a point')
             return
         kind = self.solver(part.geometry, state)
         base = unscaled_geometry(part.geometry)[1]
