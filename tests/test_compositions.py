@@ -1,4 +1,4 @@
-"""Random compositions of everything exported: right, or refused with a reason (see compositions)."""
+"""Random compositions of all exports: right, or refused with a reason (see compositions)."""
 
 from __future__ import annotations
 
