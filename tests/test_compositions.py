@@ -36,3 +36,18 @@ def test_a_scheme_that_leaves_out_a_part_is_found():
         0, "vector", st.Energy(compositions.bowl), st.Euclidean(), st.Thermal(0.5), Lazy(1e-3)
     )
     assert compositions.examine(warm).verdict == "noise"
+
+
+def test_a_movement_of_particles_runs_and_leaves_no_repulsion_out():
+    """Two faults that the survey found: one solver for all particles, and Stein's entropy."""
+    import steepest as st
+
+    movement = st.MinimizingMovement(1e-3, method="covector")
+    energy = st.ExpectedEnergy(compositions.bowl)
+    moved = compositions.Composition(0, "Particles", energy, st.Wasserstein(), None, movement)
+    found = compositions.examine(moved)
+    assert found.verdict == "ran", found
+    stein = compositions.Composition(
+        0, "Particles", st.KL(compositions.log_density), st.Stein(), None, movement
+    )
+    assert compositions.examine(stein).verdict == "refused"

@@ -127,7 +127,7 @@ class MinimizingMovement(AbstractScheme):
                 )
 
             start = state.potential_gradient(problem.covector)
-            moved, drop, residual = state.vmap(one)(points(state), start)
+            moved, drop, residual, _ = state.vmap(one)(points(state), start)
             new = type(state)(moved, state.log_weights, state.axis)
             return Movement(new, jnp.max(drop), jnp.max(residual))
         kind = self.solver(problem.geometry, state)
@@ -163,7 +163,7 @@ class MinimizingMovement(AbstractScheme):
 
     def check(self, flow, state):
         part = flow.parts[0]
-        if flow.noisy or len(flow.parts) != 1:
+        if flow.warm or len(flow.parts) != 1:  # a repulsion that stands for noise is none of F
             raise ArgumentError("scheme", self.name, "it minimises: a single flow without noise")
         if part.geometry.conservative or not part.geometry.dissipative:
             raise ArgumentError(
