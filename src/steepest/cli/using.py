@@ -127,3 +127,27 @@ def report(
         from .pages import report as rebuild
 
         raise typer.Exit(rebuild(runs))
+
+
+@app.command()
+def design(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="SLOT=WORD", help="Of state, functional, geometry, noise, scheme."),
+    ],
+) -> None:
+    """Give the algorithms that a structure card describes: names, cards, specs to run.
+
+    A slot that is left out may be anything. What has no name yet is put together all the same. The
+    spec is for an invented energy; put yours in its place.
+
+    \b
+    steepest design state=gaussian functional=kl geometry=wasserstein
+    steepest design "geometry=symplectic + friction noise=thermal scheme=baoab"
+
+    Exit code: 0 done, 2 a word that no slot knows.
+    """
+    with told():
+        from .design import command
+
+        raise typer.Exit(command(words))
