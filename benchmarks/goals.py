@@ -117,4 +117,50 @@ def _sampling() -> list[Goal]:
     return goals
 
 
-GOALS: list[Goal] = _sampling()
+def _others() -> list[Goal]:
+    """Those of the tables of paired timings; tables of another kind are to be read."""
+    goals = []
+    for case in ("line N=1000", "line N=4000", "plane 256^2"):
+        peers = ("py-pde (LSODA banded / explicit)", "FiPy (implicit, exponential fluxes)")
+        ours = ("steepest.solve with its ledger",)
+        goals.append(
+            Goal(f"3.8 {case}: faster peer / solve", best("density", case, peers, ours), None, 10)
+        )
+    linear = scaling("density", "plane 512^2", "plane 1024^2", "steepest.solve with its ledger", 4)
+    goals.append(Goal("3.8 plane: cost of a cell, 1024^2 / 512^2", linear, most=1.3))
+    for size in ("1k", "10k", "50k"):
+        pairs = quotient("interacting", f"pairs n={size}", "steepest", "hand-written blocked limit")
+        goals.append(Goal(f"4.6 pairs n={size}: steepest / limit", pairs, most=1.3))
+    ours = "steepest, ledger at saves"
+    for size, ahead in (("1k", 10), ("4k", 50), ("10k", 50)):
+        case = f"svgd n={size}"
+        own = quotient("interacting", case, ours, "hand-written blocked limit")
+        peer = quotient("interacting", case, "blackjax svgd", ours)
+        goals.append(Goal(f"4.6 {case}: steepest / limit", own, most=1.3))
+        goals.append(Goal(f"4.6 {case}: blackjax / steepest", peer, None, ahead))
+    for case in ("descent", "heavy ball", "sign", "muon"):
+        own = quotient("optimizers", case, "steepest.as_optax", "optax")
+        goals.append(Goal(f"5.5 {case}: as_optax / optax", own, most=1.05))
+    for case in ("sampling", "training step"):
+        own = quotient("diffusion", case, "steepest", "hand-written JAX")
+        goals.append(Goal(f"8.5 {case}: steepest / hand-written", own, most=1.1))
+    for n, ahead in ((1000, 1.0), (5000, 3.0)):
+        for d in (2, 16):
+            case = f"n={n} d={d}"
+            peers = tuple(
+                f"ott-jax, {kind}"
+                for kind in (
+                    "logarithms, whole matrix",
+                    "kernel, whole matrix",
+                    "momentum 1.5, whole matrix",
+                )
+            )
+            own = best("sinkhorn", case, peers, ("steepest, online",))
+            goals.append(Goal(f"9.4 Sinkhorn {case}: best ott-jax / steepest", own, None, ahead))
+    for d in (2, 16, 64):
+        own = quotient("light_bridges", f"d={d} steps=1000", "torch, loop, one thread", "steepest")
+        goals.append(Goal(f"9.4 light bridge d={d}: torch / steepest", own, None, 3.0))
+    return goals
+
+
+GOALS: list[Goal] = _sampling() + _others()

@@ -18,6 +18,7 @@ from .geometries import Wasserstein
 from .geometries.base import Sum as GeometrySum
 from .identity import remembered
 from .noise import Minibatch, Thermal
+from .states.adaptive import Adaptive
 from .states.points import is_ensemble, is_measure
 
 
@@ -44,6 +45,8 @@ def bound(flow: Flow, state: Any) -> Any:
             type(state).__name__,
             f"{flow.geometry.name} moves measures; try Particles.from_positions(x)",
         )
+    if isinstance(state, Adaptive) and not flow.geometry.adaptive:
+        raise ArgumentError("state", "Adaptive", f"{flow.geometry.name} has no use for its moments")
     flow.geometry.at(0.0).check(state)
     flow.functional.check(state)
     return flow

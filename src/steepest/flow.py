@@ -22,7 +22,7 @@ from .errors import ArgumentError
 from .functionals import AbstractFunctional, ExpectedEnergy, FreeEnergy
 from .functionals.measures import realised
 from .geometries import AbstractGeometry, Wasserstein
-from .ingredients import as_energy, check_noise, completed
+from .ingredients import as_energy, check_kind, check_noise, completed
 from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
 from .random import Randomness
 from .states.points import average, batch_axis, each, is_ensemble, points
@@ -161,6 +161,7 @@ class Flow(AbstractFlow):
             raise ArgumentError("geometry", type(geometry).__name__, "e.g. Euclidean()")
         if noise is not None and not isinstance(noise, AbstractNoise):
             raise ArgumentError("noise", type(noise).__name__, "e.g. Thermal(1.0), or None")
+        check_kind(functional, geometry)
         self.functional = completed(functional, geometry)
         self.geometry, self.noise, self.kept = geometry, noise, {}
         check_noise(functional=self.functional, geometry=geometry, noise=noise)

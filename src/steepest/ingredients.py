@@ -45,6 +45,20 @@ def _zero(x: Any) -> Any:
     return jnp.zeros((), tree.dtype(x))
 
 
+def check_kind(functional: AbstractFunctional, geometry: AbstractGeometry) -> None:
+    """Raises ArgumentError unless both are of laws, or both of points.
+
+    Unasked, the formula of one may run on the arrays of the other and mean nothing.
+    """
+    if functional.on_measures == geometry.on_measures:
+        return
+    if geometry.on_measures:
+        remedy = "a functional of a law, e.g. ExpectedEnergy(E) or FreeEnergy(E, temperature)"
+    else:
+        remedy = "a geometry of laws, e.g. Wasserstein(), or an energy of the points themselves"
+    raise ArgumentError("functional", f"{functional.name} under {geometry.name}", remedy)
+
+
 def check_noise(
     functional: AbstractFunctional, geometry: AbstractGeometry, noise: AbstractNoise | None
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ..archive import read_arrays
 from ..errors import ArgumentError
 from ..states import GaussianMixture, Particles
 from .base import AbstractBridge
@@ -77,11 +78,9 @@ def load(folder: str | Path) -> tuple[LinearBridge | BridgeChain, dict[str, Any]
             times = tuple(float(time) for time in content["times"])
             legs = [load(folder / f"leg_{i}")[0] for i in range(1, len(times))]
             return BridgeChain(tuple(legs), times), dict(content["words"])
-        if (folder / ARRAYS).stat().st_size > MOST_BYTES:
-            raise ValueError("the file is too large")
-        with np.load(folder / ARRAYS, allow_pickle=False) as file:
-            # Asarray keeps float64 only where JAX may: the caller decides about precision.
-            arrays = {name: jnp.asarray(file[name]) for name in file.files}
+        found = read_arrays(folder / ARRAYS, MOST_BYTES)
+        # Asarray keeps float64 only where JAX may: the caller decides about precision.
+        arrays = {name: jnp.asarray(array) for name, array in found.items()}
         if not all(bool(jnp.all(jnp.isfinite(a))) for n, a in arrays.items() if n != "log_weights"):
             raise ValueError("numbers that are not finite")
         names = ("origin", "rates", "push", "temperature", "horizon")
@@ -96,7 +95,7 @@ def load(folder: str | Path) -> tuple[LinearBridge | BridgeChain, dict[str, Any]
             tuple(str(note) for note in content["notes"]),
         )  # fmt: skip
         return bridge, dict(content["words"])
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise ArgumentError("run", folder, f"no saved bridge ({error})") from None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..archive import read_arrays
 from ..errors import ArgumentError
 from ..problems.csv_text import MAX_BYTES, NUMBER, TableError, read_text, short
 
@@ -109,14 +110,9 @@ def _csv(table: Any, folder: Path) -> tuple[np.ndarray, np.ndarray | None, tuple
 def _npz(table: Any, folder: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     path = folder / table.data
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ArgumentError("data.data", table.data, f"at most {MOST_BYTES // 2**20} MiB")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path, MOST_BYTES)
     except OSError as error:
         raise ArgumentError("data.data", table.data, str(error.strerror or error)) from None
-    except ArgumentError:
-        raise
     except Exception as error:
         raise ArgumentError(
             "data.data", table.data, f"not an .npz of plain arrays ({error})"

@@ -81,6 +81,11 @@ class AbstractFunctional(eqx.Module):
         return False
 
     @property
+    def on_measures(self) -> bool:
+        """Whether it is a functional of a law; the others are functions of one point."""
+        return False
+
+    @property
     def couples(self) -> bool:
         """Whether particles feel one another: F is no mean of a function of one particle."""
         return False
@@ -121,6 +126,15 @@ class Sum(AbstractFunctional):
 
     parts: tuple[AbstractFunctional, ...]
 
+    def __check_init__(self):
+        if len({part.on_measures for part in self.parts}) > 1:
+            raise ArgumentError(
+                "functional",
+                self.name,
+                "the terms of a sum act on the same kind of state: ExpectedEnergy(E) is the "
+                "functional of a law that an energy E of its points makes",
+            )
+
     def __call__(self, state):
         return sum((part(state) for part in self.parts[1:]), self.parts[0](state))
 
@@ -135,6 +149,10 @@ class Sum(AbstractFunctional):
     @property
     def smooth(self):
         return all(part.smooth for part in self.parts)
+
+    @property
+    def on_measures(self):
+        return self.parts[0].on_measures
 
     @property
     def couples(self):
@@ -159,7 +177,7 @@ class Sum(AbstractFunctional):
         potentials = tuple(r.potential for r in resolved if r.potential is not None)
         return Resolved(
             _Added(potentials) if potentials else None,
-            sum(r.temperature for r in resolved),
+            added_schedules([r.temperature for r in resolved]),
             tuple(functional for r in resolved for functional in r.rest),
         )
 
@@ -210,6 +228,10 @@ class Scaled(AbstractFunctional):
         return self.part.smooth
 
     @property
+    def on_measures(self):
+        return self.part.on_measures
+
+    @property
     def couples(self):
         return self.part.couples
 
@@ -230,7 +252,7 @@ class Scaled(AbstractFunctional):
         inner = self.part.resolve()
         potential = None if inner.potential is None else _Multiple(self.factor, inner.potential)
         rest = tuple(Scaled(functional, self.factor) for functional in inner.rest)
-        return Resolved(potential, self.factor * inner.temperature, rest)
+        return Resolved(potential, scaled_schedule(self.factor, inner.temperature), rest)
 
     def at(self, time):
         return Scaled(self.part.at(time), self.factor) if self.time_dependent else self
@@ -247,6 +269,28 @@ class Scaled(AbstractFunctional):
     def name(self):
         inner = f"({self.part.name})" if isinstance(self.part, Sum) else self.part.name
         return f"{self.factor} {inner}"
+
+
+def scaled_schedule(factor: Any, value: Any) -> Any:
+    """factor times a number, or times a schedule of flow time."""
+    return _Multiple(factor, value) if callable(value) else factor * value
+
+
+def added_schedules(values: list[Any]) -> Any:
+    """The sum of numbers and schedules of flow time."""
+    if not any(callable(value) for value in values):
+        return sum(values[1:], values[0]) if values else 0.0
+    return _Added(tuple(v if callable(v) else _Constant(v) for v in values))
+
+
+class _Constant(eqx.Module):
+    """t -> a, a schedule."""
+
+    value: Any
+
+    def __call__(self, time: Any) -> Any:
+        del time
+        return self.value
 
 
 class _Added(eqx.Module):

@@ -42,6 +42,10 @@ class AbstractDiscrepancy(AbstractFunctional):
             )
 
     @property
+    def on_measures(self):
+        return True
+
+    @property
     def couples(self):
         return True
 

@@ -83,6 +83,10 @@ class Hamiltonian(AbstractFunctional):
     def __call__(self, state: Phase) -> Float[Array, ""]:
         return self.potential(state.position) + self.kinetic(state.momentum)
 
+    def check(self, state: Any) -> None:
+        _check_phase(self, state)
+        self.potential.check(state.position)
+
     def masses(self, momentum: Any, batch: int | None = None) -> Any:
         """The mass for every leaf of the momentum, shaped to multiply it along its `batch` axis."""
         mass, structure = self.mass, jax.tree.structure(momentum)
@@ -166,6 +170,9 @@ class PhaseEnergy(Energy):
             return self
         return PhaseEnergy(self.fn, time_dependent=True, time=time)
 
+    def check(self, state: Any) -> None:
+        _check_phase(self, state)
+
     @property
     def of_phase(self) -> bool:
         return True
@@ -207,3 +214,9 @@ class OfPosition(AbstractFunctional):
     @property
     def name(self) -> str:
         return self.part.name
+
+
+def _check_phase(energy: AbstractFunctional, state: Any) -> None:
+    if not isinstance(state, Phase):
+        given = type(state).__name__
+        raise ArgumentError("state", given, f"{energy.name} needs a Phase(position, momentum)")

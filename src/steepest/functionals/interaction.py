@@ -117,6 +117,10 @@ class InteractionEnergy(AbstractFunctional):
         return getattr(self.kernel, "smooth", True)
 
     @property
+    def on_measures(self):
+        return True
+
+    @property
     def couples(self) -> bool:
         return True
 

@@ -53,5 +53,9 @@ class InternalEnergy(AbstractFunctional):
         return lambda x: m / (m - 1.0) * jnp.exp((m - 1.0) * state.log_prob(x))
 
     @property
+    def on_measures(self):
+        return True
+
+    @property
     def name(self) -> str:
         return f"∫ρ^{float(self.power):g}/({float(self.power):g}-1)"

@@ -43,6 +43,10 @@ class Interpolation(AbstractFunctional):
         return Interpolation(self.first.at(time), self.second.at(time), share)
 
     @property
+    def on_measures(self):
+        return self.first.on_measures
+
+    @property
     def time_dependent(self) -> bool:
         return callable(self.share) or self.first.time_dependent or self.second.time_dependent
 
@@ -88,6 +92,10 @@ class Frozen(AbstractFunctional):
 
     def check(self, state: Any) -> None:
         self.part.check(state)
+
+    @property
+    def on_measures(self):
+        return self.part.on_measures
 
     @property
     def name(self) -> str:

@@ -44,6 +44,9 @@ class NegativeLogLikelihood(EmpiricalRisk):
             raise ArgumentError("family", repr(family), f"one of {FAMILIES}, or a function")
         if not (isinstance(data, tuple) and len(data) == 2):
             raise ArgumentError("data", type(data).__name__, "a pair (x, y)")
+        if family == "categorical" and not jnp.issubdtype(jnp.result_type(data[1]), jnp.integer):
+            given = f"classes of type {jnp.result_type(data[1])}"
+            raise ArgumentError("data", given, "integers 0, 1, ... that count the outputs")
         self.apply, self.family = apply, family
         super().__init__(_Loss(apply, family), data, batch_size)
 

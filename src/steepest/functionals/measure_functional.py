@@ -42,6 +42,10 @@ class MeasureFunctional(AbstractFunctional):
             raise ArgumentError("state", type(state).__name__, "a measure, e.g. Particles(...)")
 
     @property
+    def on_measures(self):
+        return True
+
+    @property
     def couples(self):
         return True
 

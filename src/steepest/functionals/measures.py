@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from .. import tree
 from ..errors import ArgumentError
 from ..states import Particles
-from .base import AbstractFunctional, Resolved, Scaled, Sum
+from .base import AbstractFunctional, Resolved, Scaled, Sum, added_schedules, scaled_schedule
 from .energy import Energy
 from .scores import AbstractScoreEstimator, KernelDensity
 
@@ -64,6 +64,14 @@ class ExpectedEnergy(AbstractFunctional):
     def first_variation(self, state: Any) -> Callable[[Any], Any]:
         return self.energy
 
+    def check(self, state: Any) -> None:
+        if isinstance(state, Particles):
+            self.energy.check(jax.tree.map(lambda x: x[0], state.turned(0).positions))
+        elif self.energy.of_phase and not getattr(getattr(state, "grid", state), "phase", False):
+            raise ArgumentError(
+                "state", type(state).__name__, f"{self.energy.name} needs a law on phase space"
+            )
+
     def resolve(self) -> Resolved:
         return Resolved(self.energy, 0.0)
 
@@ -73,6 +81,10 @@ class ExpectedEnergy(AbstractFunctional):
     @property
     def time_dependent(self) -> bool:
         return self.energy.time_dependent
+
+    @property
+    def on_measures(self):
+        return True
 
     @property
     def subsamples(self) -> bool:
@@ -126,9 +138,16 @@ class Entropic(AbstractFunctional):
             return dataclasses.replace(self, estimator=None)(state)
         return state.average(self.per_point(state))
 
+    def check(self, state: Any) -> None:
+        self.realise()[0].check(state)
+
     @property
     def exact(self) -> bool:
         return self.estimator is None or self.estimator.potential
+
+    @property
+    def on_measures(self):
+        return True
 
     @property
     def couples(self) -> bool:
@@ -266,13 +285,13 @@ def realised(functional: AbstractFunctional) -> tuple[AbstractFunctional, Any | 
         inner, temperature = realised(functional.part)
         if temperature is None:
             return functional, None
-        return Scaled(inner, functional.factor), functional.factor * temperature
+        return Scaled(inner, functional.factor), scaled_schedule(functional.factor, temperature)
     if isinstance(functional, Sum):
         pairs = [realised(part) for part in functional.parts]
         baths = [temperature for _, temperature in pairs if temperature is not None]
         if not baths:
             return functional, None
-        total = baths[0] if len(baths) == 1 else sum(baths[1:], baths[0])
+        total = baths[0] if len(baths) == 1 else added_schedules(baths)
         return Sum(tuple(part for part, _ in pairs)), total
     return functional, None
 

@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..kernels import AbstractKernel, InverseMultiquadric, SteinKernel, check_smooth, pairs
+from ..errors import ArgumentError
+from ..kernels import (
+    AbstractKernel,
+    InverseMultiquadric,
+    SteinKernel,
+    check_smooth,
+    check_symmetric,
+    pairs,
+)
 from ..states import Particles
 from ..states.points import coordinates
 from .base import AbstractFunctional
@@ -39,6 +47,8 @@ class SteinDiscrepancy(AbstractFunctional):
     ):
         self.energy = energy if isinstance(energy, AbstractFunctional) else Energy(energy)
         self.kernel = InverseMultiquadric() if kernel is None else kernel
+        if not isinstance(self.kernel, AbstractKernel):
+            raise ArgumentError("kernel", type(kernel).__name__, "e.g. InverseMultiquadric()")
         check_smooth(self.kernel)
         self.temperature = temperature
 
@@ -55,6 +65,11 @@ class SteinDiscrepancy(AbstractFunctional):
     def per_point(self, state):
         return projection(self, state)
 
+    def check(self, state: Any) -> None:
+        if not isinstance(state, Particles):
+            raise ArgumentError("state", type(state).__name__, f"{self.name} measures Particles")
+        check_symmetric(self.kernel, coordinates(state).shape[1], coordinates(state).dtype)
+
     def witness(self, state: Particles) -> Float[Array, " n"]:
         """sum_j w_j u(x_i, x_j) at each particle; zero everywhere only at the target."""
         rows = self.lifted(state)
@@ -66,6 +81,10 @@ class SteinDiscrepancy(AbstractFunctional):
         `slope`: grad E at each particle, with the structure of the positions, where it is known.
         """
         return _measured(self, state, slope)
+
+    @property
+    def on_measures(self):
+        return True
 
     @property
     def couples(self) -> bool:

@@ -30,6 +30,9 @@ class Wasserstein(AbstractGeometry):
     def __check_init__(self):
         if not isinstance(self.ground, AbstractGeometry) or self.ground.on_measures:
             raise ArgumentError("ground", self.ground, "a geometry of one point, e.g. Euclidean()")
+        if self.ground.adaptive:
+            name = self.ground.name
+            raise ArgumentError("ground", name, "a law has no moments of its own gradient")
 
     def sharp(self, state: Any, covector: Any) -> Any:
         return state.transport(covector, self.ground)

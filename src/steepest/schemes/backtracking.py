@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from .. import tree
 from ..errors import ArgumentError
+from ..states import Density
 from ..states.points import is_ensemble
 from .base import AbstractScheme, Entry, check_step
 from .explicit import explicit
@@ -64,9 +65,12 @@ class Backtracking(AbstractScheme):
             share = first * 0.5 ** count.astype(value.dtype)
             length = jnp.asarray(step, value.dtype) * share
             new, promised = explicit(part, state, covector, velocity, time, length, step)
+            new = jax.tree.map(lambda a, b: a.astype(b.dtype), new, state)
             trial, slope = jax.value_and_grad(functional)(new)
             good = trial <= value - SUFFICIENT * promised + slack
             good = good & jnp.isfinite(trial) & tree.all_finite(slope)
+            if isinstance(new, Density):  # a straight step may leave the laws
+                good = good & jnp.all(new.values >= 0)
             chosen = jax.tree.map(
                 lambda a, b: jnp.where(good, a, b), (new, trial, slope), tuple(found)
             )
@@ -85,6 +89,9 @@ class Backtracking(AbstractScheme):
             raise ArgumentError("scheme", self.name, "it descends: a single flow without noise")
         if is_ensemble(state) or not flow.parts[0].functional.exact:
             raise ArgumentError("scheme", self.name, "F needs a differential; particles: Euler")
+        if not flow.parts[0].geometry.dissipative or flow.warm:
+            name = flow.parts[0].geometry.name
+            raise ArgumentError("geometry", name, "it lowers nothing; Leapfrog or Variational")
         if flow.time_dependent:
             raise ArgumentError("scheme", self.name, "a protocol does work: use Euler")
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import ArgumentError
+from ..geometries import FisherRao
 from ..geometries.base import unscaled
 from ..states import Particles
 from ..states.points import pairing
@@ -68,6 +69,9 @@ class BirthDeath(AbstractScheme):
     def check(self, flow, state):
         if len(flow.parts) != 1 or flow.parts[0].geometry.terms != (flow.parts[0].geometry,):
             raise ArgumentError("flow", str(flow), "one FisherRao() term; Composition for sums")
+        if not isinstance(unscaled(flow.parts[0].geometry)[1], FisherRao):
+            name = flow.parts[0].geometry.name
+            raise ArgumentError("geometry", name, "BirthDeath reweighs: FisherRao()")
         if not isinstance(state, Particles):
             raise ArgumentError("state", type(state).__name__, "BirthDeath reweighs Particles")
         flow.parts[0].geometry.check(state)

@@ -30,7 +30,11 @@ class Composition(AbstractScheme):
     def __init__(self, *schemes: AbstractScheme, symmetric: bool = True):
         steps = {scheme.step for scheme in schemes}
         if len(steps) != 1:
-            raise ArgumentError("schemes", f"steps {sorted(steps)}", "the parts share one step")
+            raise ArgumentError(
+                "schemes", f"steps {sorted(map(str, steps))}", "the parts share one step"
+            )
+        if steps == {None}:
+            raise ArgumentError("schemes", "no step", "say it to each, e.g. RungeKutta(step=0.1)")
         self.schemes, self.symmetric = schemes, symmetric
         (self.step,) = steps
 

@@ -128,7 +128,7 @@ class MinimizingMovement(AbstractScheme):
                 )
 
             start = state.potential_gradient(problem.covector)
-            moved, drop, residual = state.vmap(one)(points(state), start)
+            moved, drop, residual, _ = state.vmap(one)(points(state), start)
             new = type(state)(moved, state.log_weights, state.axis)
             return Movement(new, jnp.max(drop), jnp.max(residual))
         kind = self.solver(problem.geometry, state)
@@ -164,13 +164,16 @@ class MinimizingMovement(AbstractScheme):
 
     def check(self, flow, state):
         part = flow.parts[0]
-        if flow.noisy or len(flow.parts) != 1:
+        if flow.warm or len(flow.parts) != 1:  # a repulsion that stands for noise is none of F
             raise ArgumentError("scheme", self.name, "it minimises: a single flow without noise")
         if part.geometry.conservative or not part.geometry.dissipative:
             raise ArgumentError(
                 "geometry", part.geometry.name, "a conservative part has no minimizing movement"
             )
         if not is_measure(state):
+            if self.order == 2 or self.method not in ("auto", "covector"):
+                asked = f"method={self.method!r}, order={self.order}"
+                raise ArgumentError("scheme", asked, 'order 1 and method="auto" move a point')
             return
         kind = self.solver(part.geometry, state)
         base = unscaled_geometry(part.geometry)[1]

@@ -27,7 +27,7 @@ from ..geometries import Friction, Isokinetic, Wasserstein
 from ..geometries.base import Scaled, Sum
 from ..noise import Diffusion
 from ..states import Phase
-from ..states.points import batch_axis, is_ensemble, points, with_points
+from ..states.points import batch_axis, is_ensemble, is_law, points, with_points
 from .base import AbstractScheme, Entry, check_step
 
 
@@ -97,7 +97,7 @@ class Splitting(AbstractScheme):
         return state, force, Entry(dissipated)
 
     def check(self, flow, state):
-        check_kinetic(self, flow)
+        check_kinetic(self, flow, state)
         part = flow.parts[0]
         _check_speed(part, state)
         friction = _friction(part.geometry.at(0.0))
@@ -289,11 +289,14 @@ def hamiltonian(functional: Any) -> Hamiltonian:
     return found
 
 
-def check_kinetic(scheme: Any, flow: Any) -> None:
+def check_kinetic(scheme: Any, flow: Any, state: Any) -> None:
     """Raises ArgumentError unless the flow is a single separable kinetic flow."""
     if len(flow.parts) != 1:
         raise ArgumentError("flow", str(flow), f"{scheme.name} advances a single flow")
     part = flow.parts[0]
+    if is_law(state):
+        name = type(state).__name__
+        raise ArgumentError("state", name, f"{scheme.name} moves points; of a law use RungeKutta()")
     if not part.geometry.kinetic or not part.geometry.conservative:
         raise ArgumentError(
             "scheme",

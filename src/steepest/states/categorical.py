@@ -106,9 +106,11 @@ class Categorical(eqx.Module):
         """p_i' = sum_j c_ij Lambda(p_i, p_j) (psi_i - psi_j) along the graph, c its conductances.
 
         Lambda is the logarithmic mean, for which the flow of entropy is the heat flow of the graph.
-        Raises ArgumentError without a graph: a bare set has no metric to move mass along.
+        Raises ArgumentError without a graph: a bare set has no metric to move mass along; and for a
+        ground of other than the graph's own metric.
         """
-        del ground
+        if ground is not None and type(ground).__name__ != "Euclidean":
+            raise ArgumentError("ground", ground.name, "the metric of a graph is its conductances")
         if self.graph is None:
             raise ArgumentError(
                 "graph", None, "a set has no metric: pass Categorical(logits, graph=conductances)"

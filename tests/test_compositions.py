@@ -1,0 +1,53 @@
+"""Random compositions of all exports: right, or refused with a reason (see compositions)."""
+
+from __future__ import annotations
+
+import pytest
+
+import compositions
+
+COUNT, SEED = 500, 11
+
+
+def test_every_exported_ingredient_can_be_drawn():
+    assert compositions.missing() == []
+
+
+@pytest.mark.slow
+def test_random_compositions_are_right_or_refused_with_a_reason():
+    count, faults = compositions.survey(SEED, range(COUNT), every=4)
+    assert not faults, "\n".join(faults)
+    assert count["ran"] >= 5 and count["taken"] >= 20 and count.total() == COUNT
+
+
+def test_a_scheme_that_leaves_out_a_part_is_found():
+    """The checks are able to fail: Euler for the flow of half the velocity."""
+    import steepest as st
+
+    class Lazy(st.Euler):
+        def advance(self, flow, state, memory, time, step, randomness):
+            return super().advance(flow, state, memory, time, 0.5 * step, randomness)
+
+    made = compositions.Composition(
+        0, "vector", st.Energy(compositions.bowl), st.Euclidean(), None, Lazy(1e-3)
+    )
+    assert compositions.examine(made).verdict == "consistency"
+    warm = compositions.Composition(
+        0, "vector", st.Energy(compositions.bowl), st.Euclidean(), st.Thermal(0.5), Lazy(1e-3)
+    )
+    assert compositions.examine(warm).verdict == "noise"
+
+
+def test_a_movement_of_particles_runs_and_leaves_no_repulsion_out():
+    """Two faults that the survey found: one solver for all particles, and Stein's entropy."""
+    import steepest as st
+
+    movement = st.MinimizingMovement(1e-3, method="covector")
+    energy = st.ExpectedEnergy(compositions.bowl)
+    moved = compositions.Composition(0, "Particles", energy, st.Wasserstein(), None, movement)
+    found = compositions.examine(moved)
+    assert found.verdict == "ran", found
+    stein = compositions.Composition(
+        0, "Particles", st.KL(compositions.log_density), st.Stein(), None, movement
+    )
+    assert compositions.examine(stein).verdict == "refused"
