@@ -147,7 +147,7 @@ def test_potential_is_the_expectation_of_its_end(full):
     """phi_t(x) = integral p(y | x) g(y) dy by the trapezoid rule, and its slope the drift."""
     bridge, t, x = line_bridge(full=full), 0.35, 0.7
     v = jnp.linspace(-12.0, 12.0, 4001)
-    mu, D, factor = bridge._coming(bridge.reference.turned(jnp.asarray([[x]])), t)
+    mu, D, factor = bridge.reference.coming(bridge.reference.turned(jnp.asarray([[x]])), t)
     normal = jnp.exp(-0.5 * (v - mu[0]) ** 2 / D) / jnp.sqrt(2 * jnp.pi * D)
     g = jnp.exp(bridge.potential.log_prob(v[:, None]) + 0.5 * v**2)
     value = jnp.trapezoid(normal * g, v)
@@ -367,7 +367,7 @@ def test_wrong_input_is_told():
     with pytest.raises(ArgumentError, match="finite"):
         SchrodingerBridge(brownian(), x, np.full((4, 2), np.nan))
     with pytest.raises(ArgumentError, match="method"):
-        SchrodingerBridge(brownian(), x, x).solve("neural")
+        SchrodingerBridge(brownian(), x, x).solve("magic")
     with pytest.raises(ArgumentError, match="horizon"):
         SchrodingerBridge(brownian(), x, x, horizon=0.0)
     quartic = st.Flow(lambda x: jnp.sum(x**4), st.Euclidean(), st.Thermal(0.1))
