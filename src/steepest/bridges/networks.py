@@ -266,12 +266,12 @@ def fit_networks(
     laws = whitened(reference, source, target)
     unit = linear_reference(brownian(0.5), jnp.zeros(d, reference.rates.dtype), 1.0)
     options = {} if mixture is None else mixture
-    fits = [fit_mixture(unit, *laws, first, **options)]
-    fits.append(fit_mixture(unit, *laws[::-1], second, **options))
+    fits = [fit_mixture(unit, laws[0], laws[1], first, **options)]
+    fits.append(fit_mixture(unit, laws[1], laws[0], second, **options))
     clouds = [draw(law, build, 2048) for law in laws]
     whole = jnp.concatenate(clouds)
     centre, spread = jnp.mean(whole, axis=0), jnp.sqrt(jnp.var(whole, axis=0) + 1.0)
-    halves = [Half(fit.potential, network, centre, spread) for fit in fits]
+    halves: list[Any] = [Half(fit.potential, network, centre, spread) for fit in fits]
 
     rest = eqx.filter(network, eqx.is_inexact_array, inverse=True)
     optimizer, chunk = _training(*_hashable(rest), batch, learning_rate, steps)
@@ -294,7 +294,8 @@ def fit_networks(
         losses.append(float(loss))
         halves[learns] = eqx.tree_at(lambda h: h.network, half, eqx.combine(carry[1], rest))
     table = jnp.asarray(losses).reshape(rounds, 2)
-    return NetworkBridge(reference, *halves, starts, table, "network", why, notes)
+    ahead, back = halves
+    return NetworkBridge(reference, ahead, back, starts, table, "network", why, notes)
 
 
 @eqx.filter_jit

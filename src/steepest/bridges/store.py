@@ -91,9 +91,9 @@ def load(folder: str | Path) -> tuple[Any, dict[str, Any]]:
         if not all(bool(jnp.all(jnp.isfinite(a))) for n, a in arrays.items() if n not in weights):
             raise ValueError("numbers that are not finite")
         if content["kind"] == "growth":
-            ends = (Particles(arrays[name], arrays[f"{name}_logs"]) for name in ("x", "y"))
-            lineages = load(folder / "lineages")[0]
-            return GrowthBridge(lineages, *ends, *[arrays[name] for name in GROWTH]), words
+            x, y = (Particles(arrays[name], arrays[f"{name}_logs"]) for name in ("x", "y"))
+            lineages, rest = load(folder / "lineages")[0], {name: arrays[name] for name in GROWTH}
+            return GrowthBridge(lineages=lineages, sources=x, targets=y, **rest), words
         reader = {"grid": _grid, "network": _networks}.get(content["kind"], _linear)
         told = (str(content["method"]), str(content["why"]), tuple(map(str, content["notes"])))
         return reader(content, arrays, told), words
@@ -107,11 +107,9 @@ def _of_reference(reference: LinearReference, starts: Particles) -> dict[str, An
 
 
 def _reference(arrays: dict[str, Any]) -> tuple[LinearReference, Particles]:
-    rotation, *rest = (arrays.get(name) for name in REFERENCE)
-    if any(part is None for part in rest):
-        raise KeyError("reference")
+    parts = {name: arrays[name] for name in REFERENCE if name != "rotation"}
     starts = Particles(arrays["starts"], arrays.get("start_weights"))
-    return LinearReference(rotation, *rest), starts  # pyright: ignore[reportArgumentType]
+    return LinearReference(rotation=arrays.get("rotation"), **parts), starts
 
 
 def _of_linear(bridge: LinearBridge) -> tuple[str, dict[str, Any]]:
@@ -127,8 +125,9 @@ def _linear(content: Any, arrays: Any, told: Any) -> LinearBridge:
     if content["kind"] == "atoms":
         potential: Any = Particles(arrays["points"], arrays["log_weights"])
     else:
-        potential = GaussianMixture(*[arrays[name] for name in MIXTURE])
-    return LinearBridge(reference, potential, starts, None, None, *told)
+        potential = GaussianMixture(**{name: arrays[name] for name in MIXTURE})
+    method, why, notes = told
+    return LinearBridge(reference, potential, starts, None, None, method, why, notes)
 
 
 def _of_grid(bridge: GridBridge) -> dict[str, Any]:
@@ -144,20 +143,21 @@ def _of_grid(bridge: GridBridge) -> dict[str, Any]:
 
 
 def _grid(content: Any, arrays: Any, told: Any) -> GridBridge:
-    corners = (tuple(map(float, content[name])) for name in ("lower", "upper"))
+    lower, upper = (tuple(map(float, content[name])) for name in ("lower", "upper"))
     shape = tuple(map(int, content["shape"]))
-    grid = Grid(*corners, shape, tuple(map(str, content["boundary"])))
+    grid = Grid(lower, upper, shape, tuple(map(str, content["boundary"])))
     axes = range(grid.dimension)
     up, down = (tuple(arrays[f"{name}_{i}"] for i in axes) for name in ("up", "down"))
     tables = (*up, *down, *[arrays[name] for name in ("potential", "f", "g", "source", "target")])
     if any(table.shape != shape for table in (*tables, *arrays["own"])):
         raise ValueError("tables that do not fit the grid")
     operator = Generator(grid, up, down, arrays["potential"], arrays["heat"])
-    halves = Halves(*[arrays[name] for name in ("f", "g", "error", "iterations")])
-    ends = (Density(grid, arrays[name]) for name in ("source", "target"))
+    halves = Halves(arrays["f"], arrays["g"], arrays["error"], arrays["iterations"])
+    source, target = (Density(grid, arrays[name]) for name in ("source", "target"))
+    method, why, notes = told
     return GridBridge(
         operator, gibbs_law(operator), halves, arrays["own"], arrays["temperature"], arrays["span"],
-        *ends, *told, int(content["substeps"]),
+        source, target, method, why, notes, int(content["substeps"]),
     )  # fmt: skip
 
 
@@ -187,7 +187,9 @@ def _networks(content: Any, arrays: Any, told: Any) -> NetworkBridge:
         found = [part[f"leaf_{i}"] for i in range(len(leaves))]
         if any(a.shape != b.shape for a, b in zip(found, leaves, strict=True)):
             raise ValueError("parameters that do not fit the network")
-        potential = GaussianMixture(*[part[key] for key in MIXTURE])
+        potential = GaussianMixture(**{key: part[key] for key in MIXTURE})
         network = jax.tree.unflatten(structure, found)
         halves.append(Half(potential, network, part["centre"], part["spread"]))
-    return NetworkBridge(reference, *halves, starts, arrays["losses"], *told, int(content["steps"]))
+    (ahead, back), (method, why, notes), steps = halves, told, int(content["steps"])
+    losses = arrays["losses"]
+    return NetworkBridge(reference, ahead, back, starts, losses, method, why, notes, steps)
