@@ -261,7 +261,7 @@ def _training_loop(training, settings, network, data):
     chunk = training._compiled_chunk(model, rest, optimizer, settings)
     carry = (parameters, parameters, optimizer.init(parameters))
     key = jax.random.key(2)
-    return lambda: jax.block_until_ready(chunk(carry, x, None, key, jnp.uint32(0), TRAINED))
+    return lambda: jax.block_until_ready(chunk(carry, (x, None), key, jnp.uint32(0), TRAINED))
 
 
 def hand_training(case):

@@ -49,7 +49,7 @@ def test_cold_mixture_is_the_quantile_map_on_a_line():
     assert np.abs(bridge.expected_end(jnp.asarray(x)[:, None])).max() < 0.2
 
 
-def test_grid_mixture_and_sinkhorn_agree_in_a_plane():
+def test_grid_mixture_sinkhorn_and_networks_agree_in_a_plane():
     """Half-way: moments within sampling of 1000 points, drifts within the same share of theirs.
 
     Cells of h = 0.375 add h^2/12 = 0.012 to a variance; five standard errors of a mean are 0.16 of
@@ -74,6 +74,7 @@ def test_grid_mixture_and_sinkhorn_agree_in_a_plane():
     for method, options in (
         ("mixture", dict(components=8, steps=600, batch=256)),
         ("sinkhorn", dict(n=1000)),
+        ("network", dict(width=32, rounds=2, steps=300, mixture=dict(components=8, steps=200))),
     ):
         bridge = problem.solve(method, jax.random.key(1), **options)
         cloud = np.asarray(bridge.marginal(0.5, jax.random.key(2), 1000).positions)

@@ -147,7 +147,7 @@ def test_potential_is_the_expectation_of_its_end(full):
     """phi_t(x) = integral p(y | x) g(y) dy by the trapezoid rule, and its slope the drift."""
     bridge, t, x = line_bridge(full=full), 0.35, 0.7
     v = jnp.linspace(-12.0, 12.0, 4001)
-    mu, D, factor = bridge._coming(bridge.reference.turned(jnp.asarray([[x]])), t)
+    mu, D, factor = bridge.reference.coming(bridge.reference.turned(jnp.asarray([[x]])), t)
     normal = jnp.exp(-0.5 * (v - mu[0]) ** 2 / D) / jnp.sqrt(2 * jnp.pi * D)
     g = jnp.exp(bridge.potential.log_prob(v[:, None]) + 0.5 * v**2)
     value = jnp.trapezoid(normal * g, v)
@@ -287,7 +287,7 @@ def test_grid_bridge_is_the_closed_form_between_gaussians():
     assert abs(float(ends.mean()) - 1.0) < 5 * 0.8 / np.sqrt(2000) + 0.02
 
 
-def test_double_well_as_reference_on_a_grid():
+def test_double_well_as_reference_on_a_grid(tmp_path):
     """Both ends are met, and half-way the mass is split by the wells as the reference has it."""
     grid = st.Grid(-2.2, 2.2, 110)
     flow = st.Flow(lambda x: jnp.sum((x**2 - 1) ** 2), st.Euclidean(), st.Thermal(0.4))
@@ -298,6 +298,11 @@ def test_double_well_as_reference_on_a_grid():
     # Time reversal: reference reversible, ends mirror images, so rho_{1/2} is symmetric.
     half = np.asarray(bridge.marginal(0.5).values)
     np.testing.assert_allclose(half, half[::-1], atol=1e-5 * half.max())
+    save(bridge, tmp_path)
+    again = load(tmp_path)[0]
+    np.testing.assert_array_equal(again.marginal(0.5).values, half)
+    x = jnp.asarray([[-1.1], [0.2]])
+    np.testing.assert_array_equal(again.drift(x, 0.3), bridge.drift(x, 0.3))
 
 
 def ring(n, seed):
@@ -367,7 +372,7 @@ def test_wrong_input_is_told():
     with pytest.raises(ArgumentError, match="finite"):
         SchrodingerBridge(brownian(), x, np.full((4, 2), np.nan))
     with pytest.raises(ArgumentError, match="method"):
-        SchrodingerBridge(brownian(), x, x).solve("neural")
+        SchrodingerBridge(brownian(), x, x).solve("magic")
     with pytest.raises(ArgumentError, match="horizon"):
         SchrodingerBridge(brownian(), x, x, horizon=0.0)
     quartic = st.Flow(lambda x: jnp.sum(x**4), st.Euclidean(), st.Thermal(0.1))

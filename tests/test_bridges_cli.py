@@ -99,7 +99,7 @@ def test_wrong_input_is_told(files, run):
     assert invoke("bridge", source).exit_code == 2
     for words, said in (
         (("--temperature", 0), "temperature"),
-        (("--method", "neural"), "--method"),
+        (("--method", "magic"), "--method"),
         (("--reference", "levy"), "--reference"),
         (("--out", source), "not a folder"),
     ):

@@ -5,9 +5,11 @@ from .base import AbstractBridge as AbstractBridge
 from .chain import BridgeChain as BridgeChain
 from .chain import SchrodingerChain as SchrodingerChain
 from .grids import GridBridge as GridBridge
+from .growth import GrowthBridge as GrowthBridge
 from .known import known_pair as known_pair
 from .known import unexplained as unexplained
 from .linear import LinearBridge as LinearBridge
+from .networks import NetworkBridge as NetworkBridge
 from .problem import SchrodingerBridge as SchrodingerBridge
 from .reference import brownian as brownian
 from .reference import ornstein_uhlenbeck as ornstein_uhlenbeck

@@ -24,8 +24,10 @@ from .base import AbstractBridge
 from .chain import BridgeChain, SchrodingerChain
 from .gaussians import whitened
 from .grids import GridBridge
+from .growth import GrowthBridge
 from .linear import LinearBridge
 from .mixtures import draw
+from .networks import NetworkBridge, stations
 from .problem import SchrodingerBridge
 from .sinkhorn import sinkhorn, transform
 
@@ -35,6 +37,8 @@ SPLITS = 39
 SLACK = 1.25
 """Factor on the largest split, so that false alarms are rarer than that."""
 DUAL_POINTS = 300
+ALARM = 1e-3
+"""Chance of a false alarm of the reciprocal residual."""
 
 
 def audit(
@@ -50,6 +54,8 @@ def audit(
     if isinstance(problem, SchrodingerChain):
         assert isinstance(bridge, BridgeChain)
         return Audit(tuple(_chain(problem, bridge, key, n)))
+    if isinstance(bridge, GrowthBridge):
+        return Audit(tuple(_growth(problem, bridge, key, n)))
     keys = jax.random.split(key, 8)
     x, x_new = draw(problem.source, keys[0], n), draw(problem.source, keys[1], n)
     y, y_new = draw(problem.target, keys[2], n), draw(problem.target, keys[3], n)
@@ -64,6 +70,11 @@ def audit(
             checks += _moments(problem, bridge)
         checks.append(_dual(problem, bridge, keys[7]))
         checks.append(_markov(bridge, x, keys[5]))
+    elif isinstance(bridge, NetworkBridge):
+        ahead = jnp.concatenate([x, bridge.sample(x, keys[5])], axis=1)
+        back = jnp.concatenate([bridge.sample_backward(y_new, keys[7]), y_new], axis=1)
+        checks += _end("coupling ahead and back,", ahead, back, keys[6])
+        checks.append(_reciprocal(bridge, x_new, keys[4]))
     return Audit(tuple(checks))
 
 
@@ -75,6 +86,31 @@ def _chain(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> l
         found += [dataclasses.replace(c, name=f"leg {i}, {c.name}") for c in checks]
     ends = chain.sample(draw(problem.source, first, n), move)
     return [*found, *_end("whole chain, end", ends, draw(problem.target, last, n), split)]
+
+
+def _growth(problem: Any, bridge: GrowthBridge, key: Any, n: int) -> list[Check]:
+    """The lineages against what is joined; what the mass does, and that no plan is cheaper."""
+    sources, targets, price = bridge.sources, bridge.targets, bridge.price
+    first = Particles(sources.positions, jnp.log(sources.weights) - bridge.f / price)
+    last = Particles(targets.positions, jnp.log(targets.weights) - bridge.g / price)
+    joined = SchrodingerBridge(problem.reference, first, last, problem.horizon)
+    checks = [
+        dataclasses.replace(c, name=f"lineages, {c.name}")
+        for c in audit(joined, bridge.lineages, key, n).checks
+    ]
+    tolerance = 1e-4 if bridge.f.dtype == jnp.float64 else 1e-2
+    for name, time, wanted in (("start", 0.0, problem.masses[0]), ("end", bridge.horizon, None)):
+        wanted = problem.masses[1] if wanted is None else wanted
+        mass = float(bridge.mass(time))
+        why = f"the moving mass is {mass:.6g}, the law's {wanted:.6g}; relative"
+        checks.append(Check.compare(f"mass at the {name}", abs(mass / wanted - 1), tolerance, why))
+    grown = bridge.growth(sources.positions)
+    total = problem.masses[0] * float(sources.weights @ grown)
+    why = f"a unit becomes {float(jnp.min(grown)):.3g} to {float(jnp.max(grown)):.3g}; summed"
+    gap = abs(total / problem.masses[1] - 1.0)
+    checks.append(Check.compare("growth of the points", gap, tolerance, why))
+    why = "what a cheaper plan with growth could save, in nats for each unit joined"
+    return [*checks, Check.compare("duality gap of growth", float(bridge.gap), tolerance, why)]
 
 
 def _end(name: str, found: Any, wanted: Any, key: Any) -> list[Check]:
@@ -170,6 +206,30 @@ def _markov(bridge: LinearBridge, x: Any, key: Any) -> Check:
     return Check.compare(
         "drift consistency", float(jnp.max(jnp.abs(residual))) / scale, tolerance, why
     )
+
+
+def _reciprocal(bridge: NetworkBridge, x: Any, key: Any) -> Check:
+    """Given its ends the bridge is the reference: half-way, in white coordinates,
+    xi = (mu - D u - (1 - D) v)/sqrt(D (1 - D)) is standard normal whatever u and v are.
+
+    A Markov process with that and both ends is the Schroedinger bridge (Leonard, 2014).
+    """
+    reference, n = bridge.reference, len(x)
+    left, times = stations(reference, 2)
+    at = times[1:] * bridge.horizon
+    middle, end = bridge.sample_paths(x, at, key)
+    u, v, D = reference.white_source(x), reference.white_target(end), left[1]
+    mu = reference.coming(reference.turned(middle), at[0])[0]
+    xi = (mu - D * u - (1.0 - D) * v) / jnp.sqrt(D * (1.0 - D))
+    scaled = [(w - jnp.mean(w, 0)) / jnp.std(w, 0) for w in (u, v)]
+    known = jnp.concatenate([jnp.ones((n, 1), x.dtype), *scaled], axis=1)
+    second = xi.T @ xi / n - jnp.eye(xi.shape[1], dtype=xi.dtype)
+    # Each has mean 0 and variance 1/n, those on the diagonal 2/n.
+    scores = [xi.T @ known / n, second / (1.0 + (2.0**0.5 - 1.0) * jnp.eye(xi.shape[1]))]
+    flat = jnp.concatenate([jnp.ravel(part) for part in scores])
+    tolerance = float(jax.scipy.special.ndtri(1.0 - ALARM / 2.0 / flat.size)) / n**0.5
+    why = f"largest of {flat.size} moments of the way between the ends, {n} paths"
+    return Check.compare("reciprocal residual", float(jnp.max(jnp.abs(flat))), tolerance, why)
 
 
 @eqx.filter_jit

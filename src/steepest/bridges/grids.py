@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
+from ..geometries import Euclidean
 from ..schemes.generator import Generator, generator
 from ..schemes.semigroup import propagate
 from ..states import Density, Grid
@@ -37,14 +38,15 @@ class Halves(NamedTuple):
 class GridBridge(AbstractBridge):
     """A bridge between two densities of one grid.
 
-    `gibbs`: m, largest value one; `halves`: f and g. Between grid points drifts are interpolated
-    linearly; paths are Euler's, with `substeps` steps over the horizon.
+    `gibbs`: m, largest value one; `halves`: f and g; `own`: the reference's drift at the cells.
+    Between grid points drifts are interpolated linearly; paths are Euler's, with `substeps` steps
+    over the horizon.
     """
 
     generator: Generator
     gibbs: Float[Array, "..."]
     halves: Halves
-    flow: Any
+    own: Float[Array, "d ..."]
     temperature: Float[Array, ""]
     span: Float[Array, ""]
     source: Density
@@ -100,7 +102,7 @@ class GridBridge(AbstractBridge):
         return path[index]
 
     def _own(self, x: Any) -> Any:
-        return jax.vmap(lambda p: self.flow.velocity(p))(x)
+        return _between(self.grid, self.own, x)
 
     def _table(self, times: Any, side: int) -> Any:
         """log phi (0) or log phihat (1) at each time."""
@@ -129,12 +131,13 @@ def fit_grid(
             "target", f"a grid {target.grid}", f"the source's: {source.grid} (see Density.to_grid)"
         )
     temperature = temperature_of(flow)
+    if type(flow.parts[0].geometry) is not Euclidean:
+        raise ArgumentError("reference", flow.parts[0].geometry.name, "Euclidean()")
     operator = generator(flow, source)
     if operator.current is not None or any(up is None for up in operator.up):
         raise ArgumentError("reference", "phase space", "a flow that is reversible on the grid")
     dtype = source.values.dtype
-    logs = -operator.potential / operator.temperature
-    gibbs = jnp.exp(logs - jnp.max(logs))
+    gibbs = gibbs_law(operator)
     tiny = jnp.finfo(dtype).eps ** 1.5
     if float(jnp.min(gibbs)) < tiny:
         raise ArgumentError(
@@ -149,13 +152,20 @@ def fit_grid(
         raise ArgumentError(
             "target", "out of reach", "the reference carries no mass there: a higher temperature"
         )
+    own = jnp.moveaxis(source.grid.evaluate(flow.velocity), -1, 0).astype(dtype)
     said = notes
     if float(halves.error) > tolerance:
         said = (*notes, f"stopped after {most} iterations, {float(halves.error):.2g} from the end")
     return GridBridge(
-        operator, gibbs, halves, flow, jnp.asarray(temperature, dtype), span, source, target,
+        operator, gibbs, halves, own, jnp.asarray(temperature, dtype), span, source, target,
         "grid", why, said,
     )  # fmt: skip
+
+
+def gibbs_law(operator: Generator) -> Float[Array, "..."]:
+    """m on the grid, largest value one."""
+    logs = -operator.potential / operator.temperature
+    return jnp.exp(logs - jnp.max(logs))
 
 
 @eqx.filter_jit
@@ -191,18 +201,21 @@ def _log(values: Any) -> Any:
 
 def _slope(grid: Grid, logs: Any, x: Any) -> Any:
     """The gradient of a function of the cells by central differences, linear between centres."""
-    place = jnp.stack(
-        [(x[:, i] - grid.lower[i]) / grid.spacing[i] - 0.5 for i in range(grid.dimension)]
-    )
     found = []
     for axis in range(grid.dimension):
         if grid.periodic[axis]:
             slope = (jnp.roll(logs, -1, axis) - jnp.roll(logs, 1, axis)) / 2.0
         else:
             slope = jnp.asarray(jnp.gradient(logs, axis=axis))
-        slope = slope / grid.spacing[axis]
-        found.append(jax.scipy.ndimage.map_coordinates(slope, list(place), 1, mode="nearest"))
-    return jnp.stack(found, axis=-1)
+        found.append(slope / grid.spacing[axis])
+    return _between(grid, found, x)
+
+
+def _between(grid: Grid, tables: Any, x: Any) -> Any:
+    """Functions of the cells at points x, linear between centres: (n, functions)."""
+    place = [(x[:, i] - grid.lower[i]) / grid.spacing[i] - 0.5 for i in range(grid.dimension)]
+    look = jax.scipy.ndimage.map_coordinates
+    return jnp.stack([look(table, place, 1, mode="nearest") for table in tables], axis=-1)
 
 
 @eqx.filter_jit

@@ -54,7 +54,7 @@ class LinearBridge(AbstractBridge):
     @eqx.filter_jit
     def drift(self, x, time):
         z = self.reference.turned(x)
-        factor = self._coming(z, time)[2]
+        factor = self.reference.coming(z, time)[2]
         pull = factor * self._ends(z, time).slopes
         return self.reference.along(
             self.reference.drift(z) + 2.0 * self.reference.temperature * pull
@@ -211,15 +211,8 @@ class LinearBridge(AbstractBridge):
         spread = spread if R is None else R @ spread @ R.T
         return Gaussian(reference.back(middle), jnp.linalg.cholesky(0.5 * (spread + spread.T)))
 
-    def _coming(self, z: Any, time: Any) -> tuple[Array, Array, Array]:
-        """(mu, D, d mu/dz): the end in white coordinates, seen from (z, time)."""
-        factor, shift, variance = self.reference.transition(self.horizon - time)
-        _, end, whole = self.reference.transition(self.horizon)
-        root = jnp.sqrt(whole)
-        return (factor * z + shift - end) / root, variance / whole, factor / root
-
     def _ends(self, z: Any, time: Any) -> Ends:
-        mu, D, _ = self._coming(z, time)
+        mu, D, _ = self.reference.coming(z, time)
         return ends(self.potential, mu, D)
 
     def _draw(self, found: Ends, key: Any) -> Array:

@@ -5,6 +5,7 @@ min KL(P | P_0) over laws P of paths with P_0-start replaced by source and P-end
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -20,12 +21,14 @@ from ..states import Density, Gaussian, Particles
 from .base import AbstractBridge
 from .gaussians import gaussian_potential
 from .grids import fit_grid
+from .growth import GrowthBridge, scale
 from .linear import LinearBridge
 from .mixtures import draw, fit_mixture
+from .networks import fit_networks
 from .reference import LinearReference, brownian, linear_reference, temperature_of
 from .sinkhorn import sinkhorn
 
-METHODS = ("auto", "gaussian", "mixture", "sinkhorn", "grid")
+METHODS = ("auto", "gaussian", "mixture", "sinkhorn", "grid", "network")
 FEW = 200
 """Points below which a mixture is not worth its parameters."""
 STARTS = 2000
@@ -37,11 +40,15 @@ class SchrodingerBridge:
     `reference`: a Flow with thermal noise (`brownian(T)`, `ornstein_uhlenbeck(T)`, any linear
     drift; on grids any reversible flow). `source`, `target`: points (n, d), or a measure:
     Particles, Gaussian, GaussianMixture, Density, or whatever has sample(key, n).
+    `growth`: the price of mass that grows or dies, in nats for each nat of KL between what is
+    transported and the law given (`growth.py`), None if mass is kept. Two points further apart than
+    about sqrt(8 growth T horizon) are not joined. `masses`: of the two laws, with growth alone.
     Raises ArgumentError for laws that do not fit together and temperatures that cannot work.
     """
 
     def __init__(self, reference: Any = None, source: Any = None, target: Any = None,
-                 horizon: float = 1.0):  # fmt: skip
+                 horizon: float = 1.0, *, growth: float | None = None,
+                 masses: tuple[float, float] = (1.0, 1.0)):  # fmt: skip
         self.reference: Flow = brownian() if reference is None else reference
         self.temperature = temperature_of(self.reference)
         if not (isinstance(horizon, (int, float)) and 0 < horizon < math.inf):
@@ -52,6 +59,13 @@ class SchrodingerBridge:
         if first != last:
             raise ArgumentError("target", f"dimension {last}", f"the source's: {first}")
         self.dimension = first
+        if growth is not None and not (isinstance(growth, (int, float)) and 0 < growth < math.inf):
+            raise ArgumentError("growth", growth, "a finite price > 0, or None: mass is kept")
+        if len(masses) != 2 or not all(0 < mass < math.inf for mass in masses):
+            raise ArgumentError("masses", masses, "two finite numbers > 0")
+        if growth is None and masses[0] != masses[1]:
+            raise ArgumentError("masses", masses, "equal ones, or the price of growth")
+        self.growth, self.masses = growth, (float(masses[0]), float(masses[1]))
         self.notes = tuple(_notes("source", self.source)) + tuple(_notes("target", self.target))
 
     def choose(self) -> tuple[str, str]:
@@ -71,17 +85,22 @@ class SchrodingerBridge:
 
         gaussian: none (points are replaced by their moments, and a note says so). mixture:
         components, covariance, steps, batch, rate. sinkhorn: tolerance, most, n (draws of a law
-        without points). grid: tolerance, most.
+        without points). grid: tolerance, most. network: network, width, depth, rounds, steps,
+        pairs, batch, learning_rate, and mixture, the options of what it starts from. With growth
+        the method is that of the lineages (by default sinkhorn), and the result a GrowthBridge.
         """
         if method not in METHODS:
             raise ArgumentError("method", repr(method), f"one of {METHODS}")
-        chosen, why = self.choose() if method == "auto" else (method, "asked for")
         key = jax.random.key(0) if key is None else key
+        if self.growth is not None:
+            return self._growing(method, key, **options)
+        chosen, why = self.choose() if method == "auto" else (method, "asked for")
         solver = {
             "gaussian": self._gaussian,
             "mixture": self._mixture,
             "sinkhorn": self._sinkhorn,
             "grid": self._grid,
+            "network": self._network,
         }[chosen]
         return solver(why, key, **options)
 
@@ -112,6 +131,14 @@ class SchrodingerBridge:
             reference, found.potential, starts, method="mixture", why=why, notes=self.notes
         )
 
+    def _network(self, why: str, key: Any, **options: Any) -> AbstractBridge:
+        first, fit = jax.random.split(key)
+        starts = _starts(self.source, first, STARTS)
+        reference = self._linear(_middle(starts, _starts(self.target, first, STARTS)))
+        return fit_networks(
+            reference, self.source, self.target, starts, fit, why=why, notes=self.notes, **options
+        )
+
     def _sinkhorn(
         self, why: str, key: Any, *, tolerance: float = 1e-4, most: int = 5000, n: int = STARTS
     ) -> AbstractBridge:
@@ -128,13 +155,49 @@ class SchrodingerBridge:
                 f"Sinkhorn stopped after {int(found.iterations)} iterations with the end marginal "
                 f"{float(found.error):.2g} off (L1): a higher temperature, or a larger `most`"
             )
-        # g of the potential in white coordinates: pi = a phi^{-1} exp(-|u - v|^2/2) g(v), and
-        # atoms carry g(v) exp(-|v|^2/2), see `potential`.
-        logs = found.g + jnp.log(b) - 0.5 * jnp.sum(v**2, axis=1)
-        return LinearBridge(
-            reference, Particles(v, logs - jnp.max(logs)), starts, method="sinkhorn", why=why,
-            notes=tuple(notes),
-        )  # fmt: skip
+        return _atoms(reference, starts, v, found.g + jnp.log(b), why, notes)
+
+    def _growing(
+        self,
+        method: str,
+        key: Any,
+        *,
+        tolerance: float = 1e-6,
+        most: int = 5000,
+        n: int = STARTS,
+        **options: Any,
+    ) -> GrowthBridge:
+        """The masses first; then the bridge between what is joined, by any method."""
+        one, two, solve = jax.random.split(key, 3)
+        starts, stops = _starts(self.source, one, n), _starts(self.target, two, n)
+        reference = self._linear(_middle(starts, stops))
+        self._check_precision(reference, starts, stops)
+        u, v = reference.white_source(starts.positions), reference.white_target(stops.positions)
+        masses, price = jnp.asarray(self.masses, u.dtype), jnp.asarray(self.growth, u.dtype)
+        found = scale(u, starts.weights, v, stops.weights, masses, price, tolerance, most)
+        logs = jnp.log(starts.weights) - found.f / price, jnp.log(stops.weights) + found.g
+        why = "lineages of a plan with growth" if method == "auto" else "asked for"
+        first = Particles(starts.positions, logs[0])
+        if method in ("auto", "sinkhorn"):
+            notes = [*self.notes, "it ends on points of the target only"]
+            lineages: Any = _atoms(reference, first, v, logs[1], why, notes)
+        else:
+            last = Particles(stops.positions, jnp.log(stops.weights) - found.g / price)
+            joined = SchrodingerBridge(self.reference, first, last, self.horizon)
+            lineages = joined.solve(method, solve, **options)
+        if not float(found.error) <= tolerance:
+            lineages = dataclasses.replace(
+                lineages,
+                notes=(
+                    *lineages.notes,
+                    f"the masses stopped after {int(found.iterations)} iterations, "
+                    f"{float(found.error):.2g} off: a lower price, or a larger `most`",
+                ),
+            )
+        bridge = GrowthBridge(
+            lineages, starts, stops, found.f, found.g, masses, price, found.gap, found.error
+        )
+        return bridge
 
     def _grid(self, why: str, key: Any, **options: Any) -> AbstractBridge:
         return fit_grid(
@@ -160,6 +223,17 @@ class SchrodingerBridge:
                 f"{v.dtype} rounds them to {lost:.2g}",
                 "a higher temperature" + (", or float64" if v.dtype == jnp.float32 else ""),
             )
+
+
+def _atoms(
+    reference: LinearReference, starts: Particles, v: Any, logs: Any, why: str, notes: Any
+) -> LinearBridge:
+    """The bridge that ends on the points v with pi = phi^{-1} exp(-|u - v|^2/2) exp(logs)."""
+    logs = logs - 0.5 * jnp.sum(v**2, axis=1)  # atoms carry exp(-|v|^2/2), see `potential`
+    potential = Particles(v, logs - jnp.max(logs))
+    return LinearBridge(
+        reference, potential, starts, method="sinkhorn", why=why, notes=tuple(notes)
+    )
 
 
 def _law(name: str, given: Any) -> Any:

@@ -117,6 +117,23 @@ class LinearReference(eqx.Module):
         """p - k z."""
         return self.push - self.rates * z
 
+    def remaining(self, time: Any) -> Float[Array, " d"]:
+        """D: the share of the end's variance that is still to come at `time`."""
+        return self.transition(self.horizon - time)[2] / self.transition(self.horizon)[2]
+
+    def coming(self, z: Float[Array, "... d"], time: Any) -> tuple[Array, Array, Array]:
+        """(mu, D, d mu/dz): the end in white coordinates, seen from (z, time): N(mu, D)."""
+        factor, shift, variance = self.transition(self.horizon - time)
+        _, end, whole = self.transition(self.horizon)
+        root = jnp.sqrt(whole)
+        return (factor * z + shift - end) / root, variance / whole, factor / root
+
+    def from_coming(self, mu: Float[Array, "... d"], time: Any) -> Float[Array, "... d"]:
+        """x from which the end mu is expected at `time`."""
+        factor, shift, _ = self.transition(self.horizon - time)
+        _, end, whole = self.transition(self.horizon)
+        return self.back((mu * jnp.sqrt(whole) + end - shift) / factor)
+
     def white_source(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
         """u = f z / sqrt(q): then the transition is exp(-|u - v|^2/2) in v of the target."""
         factor, _, variance = self.transition(self.horizon)
@@ -147,9 +164,7 @@ def linear_reference(flow: Any, origin: Float[Array, " d"], horizon: float) -> L
     temperature, dimension, dtype = temperature_of(flow), origin.shape[0], origin.dtype
     part = flow.parts[0]
     if type(part.geometry) is not Euclidean:
-        raise ArgumentError(
-            "reference", part.geometry.name, "Euclidean(); other geometries: Density on a grid"
-        )
+        raise ArgumentError("reference", part.geometry.name, "Euclidean()")
     scalar = lambda value: jnp.asarray(value, dtype)  # noqa: E731
     energy = getattr(part.functional, "fn", None)
     if isinstance(energy, Harmonic):

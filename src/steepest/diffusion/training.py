@@ -20,12 +20,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Key
 
 from ..errors import ArgumentError, Diverged
 from ..progress import Progress
 from . import checkpoint as files
+from . import descent
 from .learned import Learned, check_network
 from .processes import AbstractProcess
 
@@ -105,13 +105,9 @@ def fit(
     check_network(model, classes > 0)
     rule = learning_rate if optimizer is None else "given"
     if optimizer is None:
-        warm = max(1, min(200, steps // 10))
-        rate = optax.warmup_cosine_decay_schedule(
-            0.0, learning_rate, warm, steps, 0.01 * learning_rate
-        )
-        optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+        optimizer = descent.usual_optimizer(learning_rate, steps)
     trained, rest = eqx.partition(model.network, eqx.is_inexact_array)
-    carry = (trained, trained, optimizer.init(trained))
+    carry = descent.begin(trained, optimizer)
     began, losses, done = clock.perf_counter(), [], 0
     mark = files.fingerprint(
         process, model, data, labels, key, dataclasses.astuple(settings), steps, rule
@@ -125,7 +121,7 @@ def fit(
     with Progress(progress, steps) as bar:
         while done < steps:
             count = min(CHUNK, steps - done)
-            carry, mean = chunk(carry, data, labels, key, jnp.uint32(done), count)
+            carry, mean = chunk(carry, (data, labels), key, jnp.uint32(done), count)
             done += count
             losses.append(float(mean))
             if not np.isfinite(losses[-1]):
@@ -153,42 +149,16 @@ def _with(model: Learned, parameters: Any, rest: Any) -> Learned:
 
 
 def _compiled_chunk(model: Learned, rest: Any, optimizer: Any, settings: Settings) -> Any:
-    """(carry, data, labels, key, first step, count) -> (carry, mean loss); count is traced."""
+    """(carry, (data, labels), key, first step, count) -> (carry, mean loss)."""
 
-    def step(carry: Any, data: Any, labels: Any, key: Any, index: Any) -> Any:
-        parameters, average, memory = carry
-        key = jax.random.fold_in(key, index)
+    def loss(parameters: Any, data: Any, key: Any) -> Any:
+        points, labels = data
         pick, draw = jax.random.split(key)
-        rows = jax.random.randint(pick, (settings.batch_size,), 0, data.shape[0])
+        rows = jax.random.randint(pick, (settings.batch_size,), 0, points.shape[0])
         batch = None if labels is None else labels[rows]
+        return batch_loss(_with(model, parameters, rest), points[rows], batch, draw, settings)
 
-        def loss(parameters: Any) -> Any:
-            return batch_loss(_with(model, parameters, rest), data[rows], batch, draw, settings)
-
-        value, gradient = jax.value_and_grad(loss)(parameters)
-        change, memory = optimizer.update(gradient, memory, parameters)
-        parameters = optax.apply_updates(parameters, change)
-        # The average forgets its start first: early parameters are far off.
-        number = index.astype(jnp.float32)
-        decay = jnp.minimum(settings.decay, (1.0 + number) / (10.0 + number))
-        average = jax.tree.map(
-            lambda a, p: decay.astype(a.dtype) * a + (1.0 - decay).astype(a.dtype) * p,
-            average,
-            parameters,
-        )
-        return (parameters, average, memory), value
-
-    @jax.jit
-    def chunk(carry: Any, data: Any, labels: Any, key: Any, first: Any, count: Any) -> Any:
-        def body(i: Any, state: Any) -> Any:
-            carry, total = state
-            carry, value = step(carry, data, labels, key, first + i.astype(jnp.uint32))
-            return carry, total + value
-
-        carry, total = jax.lax.fori_loop(0, count, body, (carry, jnp.zeros((), data.dtype)))
-        return carry, total / count
-
-    return chunk
+    return descent.compiled_chunk(loss, optimizer, settings.decay)
 
 
 def batch_loss(model: Learned, x0: Any, labels: Any, key: Any, settings: Settings) -> Any:
