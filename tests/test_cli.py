@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from steepest.__about__ import __version__
 from steepest.cli import folder
+from steepest.cli.app import app
 from steepest.errors import ArgumentError
 from test_report import EVIL, QUOTE, Page, assert_offline_and_inert, assert_rebuilt
 
@@ -49,6 +51,19 @@ def test_help_has_examples(steepest):
     assert code == 0
     assert "steepest run examples/breast_cancer.toml" in text
     assert steepest()[0] == 2  # no command: the help, and wrong input
+
+
+def test_every_command_has_examples_and_suggests_the_nearest_name(steepest):
+    """Of a command and of an option, for each command that there is."""
+    commands = typer.main.get_command(app).commands
+    assert {"run", "compare", "design", "report", "atlas"} <= set(commands)
+    for name in commands:
+        code, text = steepest(name, "--help")
+        assert code == 0 and f"steepest {name}" in text and "Exit code: 0" in text
+        code, text = steepest(name + "z")
+        assert code == 2 and f"'{name}'" in text.partition("Did you mean")[2], text
+        code, text = steepest(name, "--hel")
+        assert code == 2 and "--help" in text, text
 
 
 def test_a_run_writes_its_folder(steepest, tmp_path):

@@ -126,7 +126,7 @@ def _geometry(term: Any) -> dict[str, Any] | None:
     if name in PLAIN:
         return {"kind": _kebab(name)}
     match name:
-        case "Friction":
+        case "Friction" if not callable(one.gamma):
             return {"kind": "friction", "gamma": float(one.gamma)}
         case "Riemannian":
             return {"kind": "riemannian", "metric": [[2.0, 0.0], [0.0, 1.0]]}

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..flow import Flow
-from ..functionals import MMD, FreeEnergy, InteractionEnergy
-from ..geometries import Stein, Wasserstein
+from ..functionals import MMD, ExpectedEnergy, FreeEnergy, InteractionEnergy
+from ..geometries import FisherRao, Stein, Wasserstein
 from ..kernels import GaussianKernel
-from ..schemes import Euler
+from ..schemes import BirthDeath, Euler
 from ..states import Particles
 from .algorithm import Algorithm, Composed, Setting
 from .chains import kick
@@ -70,7 +70,30 @@ def _mckean_vlasov(setting: Setting, state: Any, randomness: Any) -> tuple[Any, 
     return (x + STEP * force + np.sqrt(2.0 * TEMPERATURE * STEP) * kick(randomness, x),)
 
 
+def _birth_death(setting: Setting) -> Composed:
+    place = jnp.asarray(setting.cloud)
+    start = Particles(place, jnp.zeros(len(place)))
+    flow = Flow(ExpectedEnergy(setting.energy), FisherRao())
+    return Composed(flow, BirthDeath(10 * STEP, 1.0), start)
+
+
+def _birth_death_update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
+    # Weights exp(-h E), then particle number k is the one at the quantile (k + u)/n.
+    x = np.asarray(state.positions)
+    w = np.exp(-10 * STEP * np.array([float(setting.energy(place)) for place in x]))
+    u = float(randomness.at(0).uniform((1,), x.dtype, stream=13)[0])
+    levels = (np.arange(len(x)) + u) / len(x)
+    return x[np.searchsorted(np.cumsum(w / w.sum()), levels, side="right")], np.zeros(len(x))
+
+
 ALGORITHMS = (
+    Algorithm(
+        "birth-death particles",
+        "Lu, Lu and Nolen, arXiv:1905.09863 (the reaction); "
+        "Kitagawa, J. Comput. Graph. Stat. 5 (1996) 1 (the resampling)",
+        _birth_death,
+        _birth_death_update,
+    ),
     Algorithm(
         "Stein variational gradient descent",
         "Liu and Wang, NeurIPS 2016",

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..flow import Flow
-from ..geometries import Symplectic
+from ..functionals import Energy, Hamiltonian
+from ..geometries import Holonomic, Symplectic
 from ..schemes import (
     DiscreteGradient,
     ForestRuth,
     Leapfrog,
     McLachlan,
+    Rattle,
     Splitting,
     Variational,
     Yoshida,
@@ -86,6 +88,30 @@ def _energy_keeping(setting: Setting, state: Any, randomness: Any) -> tuple[Any,
     return y[:2], y[2:]
 
 
+def circle(q: Any) -> Any:
+    """(|q|^2 - 1)/2, whose derivative is q."""
+    return 0.5 * (jnp.sum(q**2) - 1.0)
+
+
+def _on_circle(setting: Setting) -> Composed:
+    start = Phase(jnp.asarray([0.6, 0.8]), jnp.asarray([-0.4, 0.3]))
+    return Composed(
+        Flow(Hamiltonian(Energy(setting.energy)), Holonomic(circle)), Rattle(STEP), start
+    )
+
+
+def _rattle(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
+    q, p = np.asarray(state.position), np.asarray(state.momentum)
+    half = p - 0.5 * STEP * setting.gradient(q)
+    # |q + h (half + mu q)|^2 = 1, and of its two roots the one that vanishes with h.
+    free = q + STEP * half
+    b = free @ q
+    size = np.sqrt(b**2 - free @ free + 1.0) - b
+    new = free + size * q
+    p = half + size / STEP * q - 0.5 * STEP * setting.gradient(new)
+    return new, p - (new @ p) * new
+
+
 # Suzuki and Yoshida: s = 1/(2 - 2^(1/3)), 1 - 2 s, s.
 OUTER = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
 INNER = 1.0 - 2.0 * OUTER
@@ -143,4 +169,5 @@ ALGORITHMS = (
         motion(DiscreteGradient(STEP)),
         _energy_keeping,
     ),
+    Algorithm("RATTLE", "Andersen, J. Comput. Phys. 52 (1983) 24", _on_circle, _rattle),
 )

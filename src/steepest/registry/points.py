@@ -159,6 +159,23 @@ def _heavy_ball_update(setting: Setting, state: Any, randomness: Any) -> tuple[A
     return new, (new - x) / STEP
 
 
+def _vanishing(time: Any) -> Any:
+    """3/t, a step later than the clock, which begins at zero."""
+    return 3.0 / (time + STEP)
+
+
+def _accelerated(setting: Setting) -> Composed:
+    flow = Flow(setting.energy, Symplectic() + Friction(_vanishing))
+    return Composed(flow, Splitting(STEP, "OBA"), Phase(jnp.asarray(setting.start), jnp.ones(2)))
+
+
+def _accelerated_update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
+    x = np.asarray(state.position)
+    slowed = np.exp(-_vanishing(0.0) * STEP) * np.asarray(state.momentum)
+    p = slowed - STEP * setting.gradient(x)
+    return x + STEP * p, p
+
+
 DAMPING = 0.1
 
 
@@ -227,6 +244,12 @@ ALGORITHMS = (
         "Polyak, USSR Comput. Math. Math. Phys. 4 (1964) 1",
         _heavy_ball,
         _heavy_ball_update,
+    ),
+    Algorithm(
+        "the flow of Nesterov's method, split",
+        "Su, Boyd and Candes, J. Mach. Learn. Res. 17 (2016) 153: x'' + 3 x'/t + grad E = 0",
+        _accelerated,
+        _accelerated_update,
     ),
     Algorithm(
         "preconditioned gradient descent",
