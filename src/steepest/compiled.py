@@ -86,6 +86,20 @@ def compiled_advance(
     return advance(flow, scheme, Randomness(*words), carry, bounds, capacity, options)
 
 
+@functools.partial(jax.jit, static_argnames=("static", "start"))
+def compiled_halved(arrays: Any, carry: Any, words: Any, static: Static, start: Any):
+    """The carry where the step of what `split` returned is half of what it was.
+
+    The index of this time is twice what it was, and the scheme remembers nothing of longer steps.
+    """
+    flow, scheme = static.filled(arrays)
+    state, memory, index, *totals = carry
+    index = index + index
+    time = start + index.astype(tree.dtype(state)) * scheme.step
+    new = scheme.init(flow, state, time, Randomness(*words).at(index - jnp.uint32(1)))
+    return (state, _cast(new, memory), index, *totals)
+
+
 def begin(
     flow: Any, scheme: Any, state: Any, randomness: Any, start: Any, mesh: Any
 ) -> tuple[Any, Any, Any]:
@@ -107,6 +121,8 @@ def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> A
     row = record(flow, state, start, totals, 0)
     first = (jnp.asarray(start)[None], saved, jax.tree.map(add_axis, row))
     carry = (state, memory, jnp.uint32(0), totals, totals.restart(), jnp.uint32(0))
+    # No weak types: a carry that comes from a file has none.
+    carry = jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), carry)
     return first, carry, scheme.examine(flow, turned(state, 0))
 
 
@@ -177,7 +193,17 @@ def _saves(
     shape = jax.eval_shape(lambda c: record(flow, c[0], start, c[3], 1.0), carry)
     kept = jax.eval_shape(lambda c: turned(c[0], 0), carry)
     buffers = jax.tree.map(empty, kept), jax.tree.map(empty, shape)
-    return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
+    if isinstance(saves, int):
+        return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
+
+    # What is not finite does not become so again: the first such save is the last.
+    def one_more(loop: Any) -> Any:
+        slot, good, inside = loop
+        inside = save(slot, inside)
+        return slot + 1, inside[2]["finite"][slot], inside
+
+    going = lambda loop: (loop[0] < saves) & loop[1]  # noqa: E731
+    return jax.lax.while_loop(going, one_more, (jnp.int32(0), True, (carry, *buffers)))[2]
 
 
 def _cast(new: Any, old: Any) -> Any:

@@ -45,3 +45,7 @@ class Diverged(SteepestError):
 
 class NotConverged(SteepestError):
     """An inner solve that missed its tolerance; the message says by how much."""
+
+
+class Terminated(SteepestError):
+    """A run that was asked to end (SIGTERM); its checkpoint is written."""

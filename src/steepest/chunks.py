@@ -1,0 +1,219 @@
+"""A run on the host: compiled chunks of about half a second, and what happens between two.
+
+Between chunks the saves are put away, a checkpoint is written if it is time, and a state that is no
+longer finite is found: within a chunk the first such save ends it. What is returned depends on
+(seed, step) alone and not on the chunks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time as clock
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from . import termination
+from .checkpoint import Checkpoint, Kept
+from .compiled import advance, begin, compiled_advance, compiled_begin, compiled_halved, split
+from .described import describe
+from .errors import ArgumentError
+from .flow import AbstractFlow
+from .progress import Progress
+from .random import Randomness
+from .schemes import AbstractScheme
+
+CHUNK_SECONDS = 0.5
+CHUNK_BYTES, SHORT_CHUNK_BYTES = 16 * 2**20, 2**20
+MOST_SAVES = 4096
+MOST_HALVINGS = 20
+
+
+@dataclasses.dataclass
+class Run:
+    """What stays fixed during one solve; `halvings` of the step apart."""
+
+    flow: AbstractFlow
+    scheme: AbstractScheme
+    randomness: Randomness
+    start: float
+    save_every: int
+    ledger: str
+    mesh: Any = None
+    halvings: int = 0
+
+    @property
+    def paired(self) -> bool:  # two steps share random words; without noise single ones are faster
+        return self.save_every % 2 == 0 and self.flow.noisy
+
+    @property
+    def words(self) -> tuple[Any, Any]:
+        """The two of the key."""
+        return self.randomness.key0, self.randomness.key1
+
+    def begin(self, state: Any) -> tuple[Any, Any] | None:
+        """The first save and the carry; None inside a trace. Raises where no run can start."""
+        arrays, static = split(self.flow, self.scheme)
+        row, carry, found = compiled_begin(
+            arrays, state, self.words, static=static, start=self.start, mesh=self.mesh
+        )
+        # A tracer may hide in a closure of the flow: then what it computed is one.
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves((row, found))):
+            return None
+        self.scheme.judge(self.flow, state, found)
+        value = float(np.asarray(row[2]["functional"])[0])
+        if not math.isfinite(value):
+            raise ArgumentError(
+                "functional", f"value {value} at the initial state", "start where F is finite"
+            )
+        return row, carry
+
+    def trace(self, state: Any, steps: int) -> Any:
+        """(times, states, rows) of the whole run inside somebody else's trace."""
+        saves = steps // self.save_every
+        first, carry, _ = begin(
+            self.flow, self.scheme, state, self.randomness, self.start, self.mesh
+        )
+        _, states, rows = advance(
+            self.flow,
+            self.scheme,
+            self.randomness,
+            carry,
+            (saves, self.save_every, self.save_every),
+            saves,
+            (self.start, self.ledger, self.paired, self.mesh),
+        )
+        times = self.start + jnp.arange(1, saves + 1) * self.save_every * self.scheme.step
+        return jax.tree.map(lambda *x: jnp.concatenate(x), first, (times, states, rows))
+
+    def host(
+        self,
+        state: Any,
+        first: Any,
+        steps: int,
+        progress: bool,
+        checkpoint: Checkpoint | None,
+        halve: bool,
+    ) -> tuple[Any, str]:
+        """(times, states, rows) of the good saves, and why they end early ("" if they do not).
+
+        Raises Terminated after SIGTERM.
+        """
+        (_, *row), carry = first
+        saves, done, chunk = steps // self.save_every, 0, min(steps, 128)
+        capacity, halved = _slots(state, saves), {"step": float(self.scheme.step)} if halve else {}
+        example = self._records(*row, [self.start], halved)
+        kept = Kept(checkpoint, self._card(state, steps, checkpoint), saves + 1, example)
+        found = kept.restore(carry)
+        if found is None:
+            kept.saves.add(example, 1)
+        else:
+            carry, words = found
+            done = int(words["done"])
+            self._halve(int(words["halvings"]))
+        noticing = termination.noticed(running=checkpoint is not None)
+        with noticing, Progress(progress, steps) as bar:
+            try:
+                while done < steps << self.halvings:
+                    size = self._size(done, steps << self.halvings, chunk, capacity)
+                    before = clock.perf_counter()
+                    new, states, rows = self._advance(carry, size, capacity)
+                    finite = np.asarray(rows["finite"])[: size[0]]
+                    seconds = clock.perf_counter() - before
+                    good = size[0] if finite.all() else int(np.argmin(finite))
+                    if good < size[0] and halve and self.halvings < MOST_HALVINGS:
+                        carry, done, chunk = self._halved(carry), 2 * done, min(steps, 128)
+                        continue
+                    taken = size[0] * size[1]
+                    if (done + taken) % self.save_every == 0:
+                        number = done // self.save_every + np.arange(1, size[0] + 1)
+                        times = self.start + number * self.save_every * float(self.scheme.step)
+                        kept.saves.add(self._records(states, rows, times, halved), good)
+                    if good < size[0]:
+                        return kept.saves.taken(), "diverged"
+                    carry, done = new, done + taken
+                    kept.keep(done, carry, self._words(done))
+                    bar.update(done >> self.halvings)
+                    rate = taken / max(seconds, 1e-6)
+                    chunk = int(min(4 * chunk, max(1.0, CHUNK_SECONDS * rate), 2**30))
+            except KeyboardInterrupt:
+                return kept.saves.taken(), "interrupted"
+            kept.keep(done, carry, self._words(done), now=True)
+        return kept.saves.taken(), ""
+
+    def _card(self, state: Any, steps: int, checkpoint: Checkpoint | None) -> dict[str, str]:
+        """What the numbers of the run depend on."""
+        if checkpoint is None:
+            return {}
+        return describe(
+            flow=self.flow,
+            scheme=self.scheme,
+            state=state,
+            steps=steps,
+            save_every=self.save_every,
+            key=self.words,
+            start=self.start,
+            ledger=self.ledger,
+        )
+
+    def _words(self, done: int) -> dict[str, int]:
+        return {"done": done, "halvings": self.halvings}
+
+    def _size(self, done: int, total: int, chunk: int, capacity: int) -> tuple[int, int]:
+        """(saves, steps before each) of the next chunk of about `chunk` steps."""
+        pending = done % self.save_every
+        if pending or chunk < self.save_every:
+            inner = max(2, chunk - chunk % 2) if self.paired else chunk
+            return 1, min(self.save_every - pending, inner)
+        saves = min(chunk // self.save_every, capacity, (total - done) // self.save_every)
+        return saves, self.save_every
+
+    def _advance(self, carry: Any, size: tuple[int, int], capacity: int) -> Any:
+        arrays, static = split(self.flow, self.scheme)
+        return compiled_advance(
+            arrays,
+            carry,
+            self.words,
+            (*(np.int32(n) for n in size), np.uint32(self.save_every)),
+            static=static,
+            capacity=capacity,
+            options=(self.start, self.ledger, self.paired, self.mesh),
+        )
+
+    def _records(self, states: Any, rows: Any, times: Any, halved: dict[str, float]) -> Any:
+        times = np.asarray(times)
+        steps = {name: np.full(len(times), self.scheme.step) for name in halved}
+        return times, states, rows | steps
+
+    def _halved(self, carry: Any) -> Any:
+        """The carry for half the step."""
+        self._halve(1)
+        arrays, static = split(self.flow, self.scheme)
+        return compiled_halved(arrays, carry, self.words, static=static, start=self.start)
+
+    def _halve(self, times: int) -> None:
+        """Half the step, twice as many: the index of a time doubles, and saves stay in place."""
+
+        def leaf(path: Any, value: Any) -> Any:
+            named = getattr(path[-1], "name", None) == "step" if path else False
+            return value * 0.5**times if named and value is not None else value
+
+        if times:
+            self.scheme = jax.tree_util.tree_map_with_path(leaf, self.scheme)
+            self.save_every <<= times
+            self.halvings += times
+
+
+def _slots(state: Any, saves: int) -> int:
+    """How many saves a chunk can hold: one of two numbers for a state, so that a run of another
+    length seldom compiles again; the smaller is cheap to clear."""
+    a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
+    short, long = (
+        2 ** math.floor(math.log2(max(1, min(size // a_save, MOST_SAVES))))
+        for size in (SHORT_CHUNK_BYTES, CHUNK_BYTES)
+    )
+    return short if saves <= short else long
