@@ -1,9 +1,10 @@
 """Checkpoints: an unfinished run on disk, from which the same call goes on to the same bits.
 
 A checkpoint is `NUMBER.npz`, the named arrays that the next step needs with a JSON header, written
-whole or not at all. Beside it `saves.npy` has the saves so far; the header says how many and their
-checksum. The header also says what the run is made of: another run is refused. The last ones are
-kept, so that one that was damaged costs only what came after the one before.
+whole or not at all (and `NUMBER-PROCESS.npz` with the shares of other processes). Beside it
+`saves.npy` has the saves so far; the header says how many and their checksum. The header also says
+what the run is made of: another run is refused. The last ones are kept, so that one that was
+damaged costs only what came after the one before.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import store, termination
+from . import devices, store
 from .described import differences
 from .errors import ArgumentError, Terminated
 from .saves import Saves, SavesInFile
@@ -75,7 +76,8 @@ class Checkpoint:
 
     def files(self) -> list[Path]:
         """The checkpoints that are there, the newest first."""
-        return sorted(self.folder.glob("[0-9]*.npz"), reverse=True)
+        found = self.folder.glob("[0-9]*.npz")
+        return sorted((path for path in found if path.stem.isdecimal()), reverse=True)
 
     def discard(self) -> None:
         """Remove what runs have written here, and nothing else."""
@@ -83,8 +85,9 @@ class Checkpoint:
             return
         for inner in [path for path in self.folder.iterdir() if path.is_dir()]:
             self.part(inner.name).discard()
-        for path in [*self.files(), self.folder / SAVES, *self.folder.glob("*.partial")]:
-            path.unlink(missing_ok=True)
+        for kind in ("[0-9]*.npz", SAVES, "*.partial"):
+            for path in self.folder.glob(kind):
+                path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something else is there
             self.folder.rmdir()
 
@@ -126,6 +129,8 @@ class Kept:
         for path in self.place.files():
             try:
                 arrays, header = store.read(path, FORMAT, "a checkpoint")
+                for process in range(1, int(header["processes"])):
+                    arrays |= store.read(_share(path, process), FORMAT, "a checkpoint")[0]
                 other = differences(header["card"], self.card)
                 if not other:
                     carry = filled(like, arrays, path)
@@ -150,47 +155,68 @@ class Kept:
             return True
         return self.saves.holds(int(header["saves"]), int(header["crc"]))
 
-    def keep(self, number: int, carry: Any, words: Mapping[str, Any], now: bool = False) -> None:
-        """Write a checkpoint if it is time, and end the run if that was asked for.
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        if self.place is None:
+            return False
+        return clock.monotonic() - self.written >= self.place.every
 
-        `number` grows; `words` are plain data. Raises Terminated after SIGTERM.
+    def keep(
+        self, number: int, carry: Any, words: Mapping[str, Any], due: bool, asked: bool = False
+    ) -> None:
+        """Write a checkpoint if it is `due`, or if the run was `asked` to end, and end it.
+
+        `number` grows; `words` are plain data. Raises Terminated.
         """
         if self.place is None:
             return
-        asked = termination.asked()
-        if now or asked or clock.monotonic() - self.written >= self.place.every:
+        if due or asked:
             self._write(number, carry, words)
-        if asked and not now:
+        if asked:
             raise Terminated(f"stopped by SIGTERM; {self.place.folder} has what was done")
 
     def _write(self, number: int, carry: Any, words: Mapping[str, Any]) -> None:
         assert self.place is not None
         header: dict[str, Any] = {"format": FORMAT, "card": self.card, "words": dict(words)}
         header["hash"] = hashlib.sha256(json.dumps(self.card).encode()).hexdigest()
+        header["processes"] = jax.process_count()
         if isinstance(self.saves, SavesInFile):
             self.saves.flush()
             header |= {"saves": self.saves.done, "crc": self.saves.crc}
-        store.write(self.place.folder / f"{number:012d}.npz", named(carry), header)
-        for old in self.place.files()[self.place.keep :]:
-            old.unlink(missing_ok=True)
+        new = self.place.folder / f"{number:012d}.npz"
+        store.write(_share(new, jax.process_index()), named(carry), header)
+        devices.together("checkpoint")
         self.written = clock.monotonic()
+        if jax.process_index():
+            return
+        older = [path for path in self.place.files() if path < new]
+        later = [path for path in self.place.files() if path > new]  # damaged ones
+        for path in [*later, *older[self.place.keep - 1 :]]:
+            for share in path.parent.glob(f"{path.stem}*.npz"):
+                share.unlink(missing_ok=True)
+
+
+def _share(path: Path, process: int) -> Path:
+    """The file of one process."""
+    return path.with_name(f"{path.stem}-{process}.npz") if process else path
 
 
 def named(carry: Any) -> dict[str, np.ndarray]:
-    """The leaves of a carry by their paths."""
+    """The leaves of a carry by their paths; of several processes what this one has to write."""
     leaves = jax.tree_util.tree_flatten_with_path(carry)[0]
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    keyed = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+    return {name + part: x for name, leaf in keyed for part, x in devices.shares(leaf).items()}
 
 
 def filled(like: Any, arrays: Mapping[str, np.ndarray], path: Path) -> Any:
     """A carry like `like`, on its devices, of what `named` gave. Raises ArgumentError."""
 
     def leaf(where: Any, old: Any) -> Any:
-        found = arrays.get(name := jax.tree_util.keystr(where))
+        found = devices.joined(name := jax.tree_util.keystr(where), old, arrays)
         if found is None or found.shape != old.shape or found.dtype != old.dtype:
             raise ArgumentError("checkpoint", path, f"its array {name} does not fit this run")
-        if len(getattr(old, "devices", lambda: ())()) > 1:
-            return jax.device_put(found, old.sharding)
-        return jnp.asarray(found)
+        several = len(old.devices()) > 1 if isinstance(old, jax.Array) else False
+        return devices.placed(found, old.sharding) if several else jnp.asarray(found)
 
     return jax.tree_util.tree_map_with_path(leaf, like)

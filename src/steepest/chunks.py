@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from . import termination
+from . import devices, termination
 from .checkpoint import Checkpoint, Kept
 from .compiled import advance, begin, compiled_advance, compiled_begin, compiled_halved, split
 from .described import describe
 from .errors import ArgumentError
 from .flow import AbstractFlow
+from .halving import MOST_HALVINGS, Halvings, last_fall
 from .progress import Progress
 from .random import Randomness
 from .schemes import AbstractScheme
@@ -30,7 +31,6 @@ from .schemes import AbstractScheme
 CHUNK_SECONDS = 0.5
 CHUNK_BYTES, SHORT_CHUNK_BYTES = 16 * 2**20, 2**20
 MOST_SAVES = 4096
-MOST_HALVINGS = 20
 
 
 @dataclasses.dataclass
@@ -45,6 +45,7 @@ class Run:
     ledger: str
     mesh: Any = None
     halvings: int = 0
+    capacity: int = 1
 
     @property
     def paired(self) -> bool:  # two steps share random words; without noise single ones are faster
@@ -65,7 +66,7 @@ class Run:
         if any(isinstance(x, Tracer) for x in jax.tree.leaves((row, found))):
             return None
         self.scheme.judge(self.flow, state, found)
-        value = float(np.asarray(row[2]["functional"])[0])
+        value = float(devices.whole(row[2]["functional"])[0])
         if not math.isfinite(value):
             raise ArgumentError(
                 "functional", f"value {value} at the initial state", "start where F is finite"
@@ -105,44 +106,54 @@ class Run:
         """
         (_, *row), carry = first
         saves, done, chunk = steps // self.save_every, 0, min(steps, 128)
-        capacity, halved = _slots(state, saves), {"step": float(self.scheme.step)} if halve else {}
-        example = self._records(*row, [self.start], halved)
+        self.capacity = capacity = _slots(state, saves)
+        example = self._records(*row, [self.start], halve)
         kept = Kept(checkpoint, self._card(state, steps, checkpoint), saves + 1, example)
-        found = kept.restore(carry)
+        found, points = kept.restore(carry), Halvings(self, carry)
         if found is None:
             kept.saves.add(example, 1)
         else:
             carry, words = found
             done = int(words["done"])
-            self._halve(int(words["halvings"]))
+            points.restore(words["halvings"])
+            self.to(max(points.points.values()))
         noticing = termination.noticed(running=checkpoint is not None)
         with noticing, Progress(progress, steps) as bar:
             try:
                 while done < steps << self.halvings:
                     size = self._size(done, steps << self.halvings, chunk, capacity)
                     before = clock.perf_counter()
-                    new, states, rows = self._advance(carry, size, capacity)
-                    finite = np.asarray(rows["finite"])[: size[0]]
+                    new, states, rows = self._advance(carry, size)
+                    finite = devices.whole(rows["finite"])[: size[0]]
                     seconds = clock.perf_counter() - before
                     good = size[0] if finite.all() else int(np.argmin(finite))
-                    if good < size[0] and halve and self.halvings < MOST_HALVINGS:
-                        carry, done, chunk = self._halved(carry), 2 * done, min(steps, 128)
-                        continue
                     taken = size[0] * size[1]
                     if (done + taken) % self.save_every == 0:
                         number = done // self.save_every + np.arange(1, size[0] + 1)
                         times = self.start + number * self.save_every * float(self.scheme.step)
-                        kept.saves.add(self._records(states, rows, times, halved), good)
+                        kept.saves.add(self._records(states, rows, times, halve), good)
                     if good < size[0]:
-                        return kept.saves.taken(), "diverged"
+                        if not halve or self.halvings == MOST_HALVINGS:
+                            return kept.saves.taken(), "diverged"
+                        last = last_fall(kept.saves.taken()[2]["functional"])
+                        kept.saves.back(last + 1)
+                        carry, chunk = points.back(last), min(steps, 128)
+                        done = last * self.save_every
+                        continue
                     carry, done = new, done + taken
-                    kept.keep(done, carry, self._words(done))
-                    bar.update(done >> self.halvings)
+                    save, pending = divmod(done, self.save_every)
+                    if halve and not pending:
+                        points.hold(save, carry)
                     rate = taken / max(seconds, 1e-6)
                     chunk = int(min(4 * chunk, max(1.0, CHUNK_SECONDS * rate), 2**30))
+                    chunk, due, asked = devices.agreed(chunk, kept.due, termination.asked())
+                    if not (halve and pending):
+                        words = {"done": done, "halvings": points.words()}
+                        kept.keep(done, carry, words, due, asked)
+                    bar.update(done >> self.halvings)
             except KeyboardInterrupt:
                 return kept.saves.taken(), "interrupted"
-            kept.keep(done, carry, self._words(done), now=True)
+            kept.keep(done, carry, {"done": done, "halvings": points.words()}, due=True)
         return kept.saves.taken(), ""
 
     def _card(self, state: Any, steps: int, checkpoint: Checkpoint | None) -> dict[str, str]:
@@ -160,9 +171,6 @@ class Run:
             ledger=self.ledger,
         )
 
-    def _words(self, done: int) -> dict[str, int]:
-        return {"done": done, "halvings": self.halvings}
-
     def _size(self, done: int, total: int, chunk: int, capacity: int) -> tuple[int, int]:
         """(saves, steps before each) of the next chunk of about `chunk` steps."""
         pending = done % self.save_every
@@ -172,7 +180,7 @@ class Run:
         saves = min(chunk // self.save_every, capacity, (total - done) // self.save_every)
         return saves, self.save_every
 
-    def _advance(self, carry: Any, size: tuple[int, int], capacity: int) -> Any:
+    def _advance(self, carry: Any, size: tuple[int, int]) -> Any:
         arrays, static = split(self.flow, self.scheme)
         return compiled_advance(
             arrays,
@@ -180,32 +188,39 @@ class Run:
             self.words,
             (*(np.int32(n) for n in size), np.uint32(self.save_every)),
             static=static,
-            capacity=capacity,
+            capacity=self.capacity,
             options=(self.start, self.ledger, self.paired, self.mesh),
         )
 
-    def _records(self, states: Any, rows: Any, times: Any, halved: dict[str, float]) -> Any:
+    def _records(self, states: Any, rows: Any, times: Any, halve: bool) -> Any:
         times = np.asarray(times)
-        steps = {name: np.full(len(times), self.scheme.step) for name in halved}
-        return times, states, rows | steps
+        step = {"step": np.full(len(times), float(self.scheme.step))} if halve else {}
+        return times, states, rows | step
 
-    def _halved(self, carry: Any) -> Any:
+    def forward(self, carry: Any, saves: int) -> Any:
+        """The carry that many saves later."""
+        while saves:
+            some = min(saves, self.capacity)
+            carry, saves = self._advance(carry, (some, self.save_every))[0], saves - some
+        return carry
+
+    def halved(self, carry: Any) -> Any:
         """The carry for half the step."""
-        self._halve(1)
+        self.to(self.halvings + 1)
         arrays, static = split(self.flow, self.scheme)
         return compiled_halved(arrays, carry, self.words, static=static, start=self.start)
 
-    def _halve(self, times: int) -> None:
-        """Half the step, twice as many: the index of a time doubles, and saves stay in place."""
+    def to(self, halvings: int) -> None:
+        """The step halved so often: half of it, twice as many, and saves stay in place."""
+        times = halvings - self.halvings
 
         def leaf(path: Any, value: Any) -> Any:
-            named = getattr(path[-1], "name", None) == "step" if path else False
-            return value * 0.5**times if named and value is not None else value
+            return value * 0.5**times if getattr(path[-1], "name", None) == "step" else value
 
         if times:
             self.scheme = jax.tree_util.tree_map_with_path(leaf, self.scheme)
-            self.save_every <<= times
-            self.halvings += times
+            self.save_every = round(self.save_every * 2.0**times)
+            self.halvings = halvings
 
 
 def _slots(state: Any, saves: int) -> int:

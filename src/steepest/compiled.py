@@ -6,20 +6,22 @@ told apart: two runs of like flows share one program, whatever their numbers are
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import tree
+from . import devices, tree
 from .errors import ArgumentError
 from .identity import remembered
 from .kernels import pairs
 from .ledger import Totals, record, work_of_step
 from .random import Randomness
-from .states.points import turned
+from .states.points import is_ensemble, turned
 
 DIALS = ("temperature", "gamma", "step", "factor", "mass", "time", "leaps")
 """Python floats under these names are traced, so that turning a dial does not compile again."""
@@ -104,11 +106,18 @@ def begin(
     flow: Any, scheme: Any, state: Any, randomness: Any, start: Any, mesh: Any
 ) -> tuple[Any, Any, Any]:
     """The first save, the carry (state, memory, step index, totals), and what the scheme found."""
-    with pairs.on(mesh):
+    with _shared(state, mesh):
         value = flow.value(state, start)
         if value.ndim != 0:
             raise ArgumentError("functional", f"shape {value.shape}", "its value must be a scalar")
         return _first(flow, scheme, state, randomness, start)
+
+
+@contextlib.contextmanager
+def _shared(state: Any, mesh: Any) -> Iterator[None]:
+    """Pairs of particles go round the mesh; for one point, rows of data are shared out."""
+    with pairs.on(mesh), devices.rows_over(None if is_ensemble(state) else mesh):
+        yield
 
 
 def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> Any:
@@ -130,7 +139,7 @@ def advance(
     flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
 ) -> tuple[Any, Any, Any]:
     *options, mesh = options
-    with pairs.on(mesh):
+    with _shared(carry[0], mesh):
         return _saves(flow, scheme, randomness, carry, size, capacity, options)
 
 
@@ -198,7 +207,7 @@ def _saves(
 
     # What is not finite does not become so again: the first such save is the last.
     def one_more(loop: Any) -> Any:
-        slot, good, inside = loop
+        slot, _, inside = loop
         inside = save(slot, inside)
         return slot + 1, inside[2]["finite"][slot], inside
 

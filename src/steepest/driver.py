@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from . import tree
+from . import devices, tree
 from .checkpoint import Checkpoint, current
 from .chunks import Run
 from .errors import ArgumentError, Diverged, NotConverged
@@ -54,14 +53,15 @@ def solve(
     flows. `ledger="steps"` accumulates heat and dissipation at every step, `"saves"` only looks at
     F at saves (the balance is then not judged). `progress` shows a bar; Ctrl-C returns what is
     done. `start` is the initial time of schedules. `mesh`: a `jax.sharding.Mesh` with one axis,
-    among whose devices the particles are shared out; where they interact they travel round. The
-    numbers are those of one device, to round-off. (Devices made of one processor need threads to
-    spare: set NPROC=32 in the environment, or XLA's collectives may wait for ever.)
+    among whose devices the particles are shared out; where they interact they travel round; of one
+    point it is the rows of an `EmpiricalRisk` that are shared out. The numbers are those of one
+    device, save for the order of sums (over particles, over rows). (Devices made of one processor
+    need threads to spare: set NPROC=32 in the environment, or XLA's collectives may wait for ever.)
 
     `checkpoint`: a `Checkpoint`, from which the same call goes on, to the same bits, after a kill.
     `on_divergence`, when numbers stop being finite: "raise" Diverged, "stop" with what is good (the
-    trajectory's `ending` says so), or "halve" the step, from the end of the last good chunk on, as
-    the ledger's column `step` tells; an adaptive scheme has no step to halve, and raises.
+    trajectory's `ending` says so), or "halve" the step, from the save on where F began its last
+    rise, as the ledger's column `step` tells; an adaptive scheme has no step to halve, and raises.
 
     A `Particles` state under a flow of parameters is an ensemble of independent copies.
     Differentiable in the arrays inside `flow` and `state`. Raises ArgumentError before anything
@@ -92,7 +92,7 @@ def solve(
         raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
     zero: Any = np.zeros((), np.uint32)
     randomness = Randomness(zero, zero) if key is None else Randomness.from_key(key)
-    state = _shared_out(state, mesh)
+    state = _shared_out(flow, state, mesh)
     run = Run(bound, scheme, randomness, start, save_every, ledger, mesh)
     first = None if traced else run.begin(state)
     if first is None:
@@ -156,18 +156,20 @@ def _check_finite(state: Any) -> None:
     raise ArgumentError("state", "NaN or infinite values", "start from finite numbers")
 
 
-def _shared_out(state: Any, mesh: Any) -> Any:
-    """The particles over the devices of a mesh."""
+def _shared_out(flow: AbstractFlow, state: Any, mesh: Any) -> Any:
+    """The particles over the devices of a mesh; a point on each of them, for rows of data."""
     if mesh is None:
         return state
-    if not isinstance(mesh, Mesh) or len(mesh.axis_names) != 1:
-        raise ArgumentError("mesh", mesh, "a jax.sharding.Mesh with one axis")
+    devices.check_mesh(mesh)
+    count = mesh.devices.size
     if not is_ensemble(state):
-        raise ArgumentError("mesh", type(state).__name__, "a mesh shares out Particles")
-    if state.count % mesh.devices.size:
-        given = f"{state.count} particles on {mesh.devices.size} devices"
+        if not any(getattr(part.functional, "has_rows", False) for part in flow.parts):
+            given = type(state).__name__
+            raise ArgumentError("mesh", given, "a mesh shares out Particles, or rows of data")
+    elif state.count % count:
+        given = f"{state.count} particles on {count} devices"
         raise ArgumentError("mesh", given, "a number of particles that the devices divide")
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec(*mesh.axis_names)))
+    return devices.shared_out(state, mesh, cut=is_ensemble(state))
 
 
 def _check(trajectory: Trajectory, ending: str, on_divergence: str, save_every: int) -> None:

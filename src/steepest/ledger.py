@@ -135,8 +135,8 @@ class Ledger:
     `acceptance`: over the last interval (of proposals, or the share of a step that was taken; else
     None), and `divergence`: the share of its proposals that were thrown out (None without
     Metropolis); `minimum`: the smallest value of a density; `conserved`: named columns that must
-    not move; `step`: of the interval before, where it may have been halved; `works` (saves, particles): the work of a protocol on each particle of an ensemble,
-    kept beside the columns.
+    not move; `step`: of the interval before, where it may have been halved; `works` (saves,
+    particles): the work of a protocol on each particle of an ensemble, kept beside the columns.
     """
 
     times: np.ndarray

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from . import devices
 from .errors import ArgumentError
 
 PIECE = 64 * 2**20
@@ -27,7 +28,7 @@ class Saves:
     def __init__(self, count: int, example: Any):
         self.count, self.done = count, 0
         leaves, self.structure = jax.tree.flatten(example)
-        self.shapes = [(np.asarray(x).dtype, np.shape(x)[1:]) for x in leaves]
+        self.shapes = [(np.dtype(x.dtype), x.shape[1:]) for x in leaves]
         self.open()
 
     def open(self) -> None:
@@ -36,13 +37,17 @@ class Saves:
 
     def add(self, records: Any, number: int) -> None:
         """The first `number` of `records` go behind those that are there."""
-        self.put([np.asarray(x)[:number] for x in jax.tree.leaves(records)])
+        self.put([devices.whole(x)[:number] for x in jax.tree.leaves(records)])
         self.done += number
 
     def put(self, leaves: list[Any]) -> None:
         """Copy: the buffers belong to the device."""
         for array, leaf in zip(self.arrays, leaves, strict=True):
             array[self.done : self.done + len(leaf)] = leaf
+
+    def back(self, done: int) -> None:
+        """Forget what came after the first `done` records."""
+        self.done = done
 
     def taken(self) -> Any:
         """All records so far, as a tree of arrays."""
@@ -67,6 +72,8 @@ class SavesInFile(Saves):
 
     def start(self) -> None:
         """An empty file of the final size."""
+        if jax.process_index():
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "wb") as file:
@@ -76,6 +83,8 @@ class SavesInFile(Saves):
             raise _unwritable(self.path, error) from None
 
     def put(self, leaves: list[Any]) -> None:
+        if jax.process_index():  # the first process writes for all
+            return
         rows = np.empty(len(leaves[0]), self.record)
         for i, leaf in enumerate(leaves):
             rows[f"f{i}"] = leaf
@@ -90,7 +99,7 @@ class SavesInFile(Saves):
 
     def flush(self) -> None:
         """What was written is on the disk."""
-        if self.count:
+        if self.count and jax.process_index() == 0:
             with open(self.path, "rb") as file:
                 os.fsync(file.fileno())
 
@@ -99,21 +108,29 @@ class SavesInFile(Saves):
 
         If so the next ones go behind them.
         """
-        found, left = 0, done * self.record.itemsize
-        try:
-            with open(self.path, "rb") as file:
-                if file.read(len(self.head)) != self.head:
-                    return False
-                while left and (piece := file.read(min(PIECE, left))):
-                    found, left = zlib.crc32(piece, found), left - len(piece)
-        except OSError:
-            return False
-        if left or found != crc:
+        if self.checksum(done) != crc:
             return False
         self.done, self.crc = done, crc
         return True
 
+    def checksum(self, done: int) -> int | None:
+        """Of the first records in the file; None if they are not there."""
+        found, left = 0, done * self.record.itemsize
+        try:
+            with open(self.path, "rb") as file:
+                if file.read(len(self.head)) != self.head:
+                    return None
+                while left and (piece := file.read(min(PIECE, left))):
+                    found, left = zlib.crc32(piece, found), left - len(piece)
+        except OSError:
+            return None
+        return None if left else found
+
+    def back(self, done: int) -> None:
+        self.done, self.crc = done, self.checksum(done) or 0
+
     def taken(self) -> Any:
+        devices.together("saves")
         rows = np.memmap(self.path, self.record, "r", len(self.head), (self.done,))
         # Columns of numbers are copied, so that they do not hold on to the states beside them.
         columns = enumerate(self.shapes)

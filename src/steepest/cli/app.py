@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..__about__ import __version__
-from ..errors import Diverged, NotConverged, SteepestError
+from ..errors import Diverged, NotConverged, SteepestError, Terminated
 
 app = typer.Typer(
     name="steepest",
@@ -31,11 +32,36 @@ def _version(asked: bool) -> None:
 @contextlib.contextmanager
 def _told(*failures: type[SteepestError]) -> Iterator[None]:
     """Errors as a line on stderr and an exit code: 1 for `failures` of a run, 2 for wrong input."""
+    from .. import termination
+
+    warnings.showwarning = _show_warning
     try:
-        yield
+        with termination.noticed(running=False):
+            yield
+    except Terminated as error:
+        typer.echo(f"steepest: {error}; --resume goes on from there", err=True)
+        raise typer.Exit(TERMINATED) from None
     except SteepestError as error:
         typer.echo(f"steepest: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, failures) else 2) from None
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"warning: {message}", err=True)
+
+
+TERMINATED = 75
+"""The exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, to be tried again."""
+
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with an unfinished run of this place, if any.")
+]
+Every = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint-every", metavar="SECONDS", min=0.0, help="0: after every chunk of steps."
+    ),
+]
 
 
 @app.callback()
@@ -75,6 +101,8 @@ def run(
         bool,
         typer.Option("--allow-code", help="Let the spec execute Python files that it names."),
     ] = False,
+    resume: Resume = False,
+    every: Every = 60.0,
 ) -> None:
     """Run a spec, audit the run, and write its folder.
 
@@ -86,12 +114,15 @@ def run(
     steepest run examples/double_well.toml --set noise.temperature=0.5 --seed 7
     steepest run examples/quadratic.toml --set scheme.step=0.02
 
-    Exit code: 0 the audit passed, 1 it failed (or the run diverged), 2 wrong input.
+    A run that is killed goes on with --resume, to the same bits.
+
+    Exit code: 0 the audit passed, 1 it failed (or the run diverged), 2 wrong input, 75 stopped by
+    SIGTERM (then --resume goes on).
     """
     with _told(Diverged, NotConverged):
         from .run import run_command
 
-        raise typer.Exit(run_command(spec, out, settings or [], seed, allow_code))
+        raise typer.Exit(run_command(spec, out, settings or [], seed, allow_code, resume, every))
 
 
 @app.command(name="compare-geometries")
@@ -148,6 +179,8 @@ def compare(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Execute the Python file that is named.")
     ] = False,
+    resume: Resume = False,
+    every: Every = 60.0,
 ) -> None:
     """Which method has this posterior right, how far off it can be, and what it cost.
 
@@ -160,13 +193,24 @@ def compare(
     steepest compare examples/posteriors/eight_schools.toml --methods hmc,laplace --budget 50000
     steepest compare mymodel.py:log_density --set model.dimension=5 --allow-code
 
-    Exit code: 0 an answer is certified, 1 none could be, 2 wrong input.
+    Exit code: 0 an answer is certified, 1 none could be, 2 wrong input, 75 stopped by SIGTERM (then
+    --resume goes on).
     """
     with _told():
         from .compare import command
 
         raise typer.Exit(
-            command(posterior, budget, methods or [], out, settings or [], seed, allow_code)
+            command(
+                posterior,
+                budget,
+                methods or [],
+                out,
+                settings or [],
+                seed,
+                allow_code,
+                resume,
+                every,
+            )
         )
 
 
@@ -184,23 +228,25 @@ def generate(
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", help="The same as --set train.seed=N.")
     ] = None,
+    resume: Resume = False,
+    every: Every = 60.0,
 ) -> None:
     """Train a diffusion model on points or images, sample it, and say where it loses.
 
-    The spec has [data], [process], [network], [train] and [sample]. An interrupted training goes on
-    when the same command is given again. The folder gets model.npz, samples.npz, ledger.csv,
-    figures and report.html.
+    The spec has [data], [process], [network], [train] and [sample]. A training that is killed goes
+    on with --resume. The folder gets model.npz, samples.npz, ledger.csv, figures and report.html.
 
     \b
     steepest generate examples/two_moons.toml
     steepest generate examples/digits.toml --set train.steps=500
 
-    Exit code: 0 the checks passed, 1 one failed (or training diverged), 2 wrong input.
+    Exit code: 0 the checks passed, 1 one failed (or training diverged), 2 wrong input, 75 stopped
+    by SIGTERM (then --resume goes on).
     """
     with _told(Diverged):
         from .generate import command
 
-        raise typer.Exit(command(spec, out, settings or [], seed))
+        raise typer.Exit(command(spec, out, settings or [], seed, resume, every))
 
 
 @app.command()

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import environment, folder
+from . import environment, folder, unfinished
 from .spec import Spec, read_spec
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
 
 
 def run_command(
-    path: Path, out: Path | None, settings: Sequence[str], seed: int | None, allow_code: bool
+    path: Path,
+    out: Path | None,
+    settings: Sequence[str],
+    seed: int | None,
+    allow_code: bool,
+    resume: bool,
+    every: float,
 ) -> int:
     """The whole command; returns the exit code. Raises SteepestError for wrong input."""
     spec = read_spec(path, settings, seed)
@@ -21,14 +31,16 @@ def run_command(
     command += [word for setting in settings for word in ("--set", setting)]
     command += [] if seed is None else ["--seed", str(seed)]
     command += ["--allow-code"] if allow_code else []
+    command += unfinished.words(resume, every)
     environment.prepare()
+    kept = unfinished.kept(place, resume, every)
     import jax
 
     with jax.enable_x64(spec.run.precision == "float64"):
-        return _run(spec, place, command, allow_code)
+        return _run(spec, place, command, allow_code, kept)
 
 
-def _run(spec: Spec, place: Path, command: list[str], allow_code: bool) -> int:
+def _run(spec: Spec, place: Path, command: list[str], allow_code: bool, kept: Checkpoint) -> int:
     from . import present, screen
     from .build import build
     from .execute import execute
@@ -40,7 +52,7 @@ def _run(spec: Spec, place: Path, command: list[str], allow_code: bool) -> int:
     screen.row(job.row)
     for note in job.problem.notes:
         screen.say(note, "dim")
-    outcome = execute(spec, job, progress=screen.interactive())
+    outcome = execute(spec, job, progress=screen.interactive(), checkpoint=kept)
     screen.audit(outcome.audit)
     tables = spec.tables()
     rows = provenance(
@@ -59,6 +71,8 @@ def _run(spec: Spec, place: Path, command: list[str], allow_code: bool) -> int:
         screen.say(f"warning: {text}", "yellow")
     with folder.new_folder(place) as scratch:
         present.write(scratch, record, job, outcome)
+    if outcome.trajectory.ending != "interrupted":
+        kept.discard()
     screen.say(record.verdict, "bold green" if record.passed else "bold red")
     screen.say(f"report: {screen.relative(place / 'report.html')}")
     return 0 if record.passed else 1
