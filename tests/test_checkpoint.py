@@ -268,19 +268,20 @@ def test_a_halved_run_rolls_back_to_a_save_and_resumes(tmp_path, monkeypatch, ki
         ),
         st.Euclidean(),
     )
-    options = dict(scheme=st.Euler(0.05), steps=4000, save_every=4, on_divergence="halve")
-    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 1e-4)
-    whole = st.solve(flow, jnp.ones(1), **options)
+    options = dict(scheme=st.Euler(0.05), steps=400, save_every=4, on_divergence="halve")
+    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 1e-3)
+    start = jnp.ones(1, jnp.float32)  # soon overflows
+    whole = st.solve(flow, start, **options)
     where = int(np.argmax(whole.ledger.step < 0.05))
     assert 4 <= where <= 6 and whole.ledger.step[-1] <= 0.0125  # 2/90 is the limit
-    assert whole.ledger.functional.max() == pytest.approx(45.0 * whole.states[5, 0] ** 2, rel=0.2)
-    np.testing.assert_allclose(whole.times, 0.2 * np.arange(len(whole)))
+    assert whole.ledger.functional.max() <= 0.5  # nothing is kept of what blew up
+    np.testing.assert_allclose(whole.times, 0.2 * np.arange(101), rtol=1e-6)
     assert np.abs(whole.final).max() < 1e-3
     place = st.Checkpoint(tmp_path, every=0)
-    killed_after(12)
+    killed_after(6)
     with pytest.raises(Killed):
-        st.solve(flow, jnp.ones(1), **options, checkpoint=place)
-    again = st.solve(flow, jnp.ones(1), **options, checkpoint=place)
+        st.solve(flow, start, **options, checkpoint=place)
+    again = st.solve(flow, start, **options, checkpoint=place)
     assert_same_bits(again, whole)
 
 

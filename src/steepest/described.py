@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from .devices import whole
+
 MOST_SHOWN = 12
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -107,7 +109,7 @@ def _text(value: Any) -> str:
     if isinstance(value, (jax.Array, np.ndarray)):
         if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
             value = jax.random.key_data(value)
-        array = np.asarray(value)
+        array = whole(value)
         if array.size == 1:
             return f"{array.dtype.name} {array.item()!r}"
         return f"{array.dtype.name}{list(array.shape)} {_digest(array.tobytes())}"
