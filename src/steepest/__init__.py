@@ -123,7 +123,14 @@ _HOME = {
     "trajectory": ["Trajectory"],
     "ledger": ["Ledger"],
     "audit": ["Audit", "Check"],
-    "errors": ["ArgumentError", "Diverged", "NotConverged", "SteepestError", "Terminated"],
+    "errors": [
+        "ArgumentError",
+        "Diverged",
+        "NotConverged",
+        "ProcessLost",
+        "SteepestError",
+        "Terminated",
+    ],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -154,6 +161,7 @@ if TYPE_CHECKING:
     from .errors import ArgumentError as ArgumentError
     from .errors import Diverged as Diverged
     from .errors import NotConverged as NotConverged
+    from .errors import ProcessLost as ProcessLost
     from .errors import SteepestError as SteepestError
     from .errors import Terminated as Terminated
     from .flow import Flow as Flow

@@ -21,7 +21,7 @@ from . import devices, termination
 from .checkpoint import Checkpoint, Kept
 from .compiled import advance, begin, compiled_advance, compiled_begin, compiled_halved, split
 from .described import describe
-from .errors import ArgumentError
+from .errors import ArgumentError, ProcessLost
 from .flow import AbstractFlow
 from .halving import MOST_HALVINGS, Halvings, last_fall
 from .progress import Progress
@@ -102,7 +102,7 @@ class Run:
     ) -> tuple[Any, str]:
         """(times, states, rows) of the good saves, and why they end early ("" if they do not).
 
-        Raises Terminated after SIGTERM.
+        Raises Terminated after SIGTERM, ProcessLost where there were several processes.
         """
         (_, *row), carry = first
         saves, done, chunk = steps // self.save_every, 0, min(steps, 128)
@@ -153,6 +153,11 @@ class Run:
                     bar.update(done >> self.halvings)
             except KeyboardInterrupt:
                 return kept.saves.taken(), "interrupted"
+            except jax.errors.JaxRuntimeError as error:
+                if jax.process_count() == 1:
+                    raise
+                where = "" if checkpoint is None else f"; {checkpoint.folder} has what was kept"
+                raise ProcessLost(f"another process of this run has ended{where}") from error
             kept.keep(done, carry, {"done": done, "halvings": points.words()}, due=True)
         return kept.saves.taken(), ""
 

@@ -53,10 +53,14 @@ def placed(array: np.ndarray, place: Any) -> Any:
     return jax.make_array_from_callback(array.shape, place, lambda index: array[index])
 
 
-def check_mesh(mesh: Any) -> None:
-    """Raises ArgumentError unless it has one axis."""
+def line(mesh: Any) -> Mesh:
+    """A mesh of one axis, along which the compiler may share out what it likes.
+
+    (`jax.make_mesh` asks for every sharding to be written out.) Raises ArgumentError.
+    """
     if not isinstance(mesh, Mesh) or len(mesh.axis_names) != 1:
         raise ArgumentError("mesh", mesh, "a jax.sharding.Mesh with one axis")
+    return Mesh(mesh.devices, mesh.axis_names)
 
 
 def whole(array: Any) -> np.ndarray:

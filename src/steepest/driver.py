@@ -92,6 +92,7 @@ def solve(
         raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
     zero: Any = np.zeros((), np.uint32)
     randomness = Randomness(zero, zero) if key is None else Randomness.from_key(key)
+    mesh = None if mesh is None else devices.line(mesh)
     state = _shared_out(flow, state, mesh)
     run = Run(bound, scheme, randomness, start, save_every, ledger, mesh)
     first = None if traced else run.begin(state)
@@ -160,7 +161,6 @@ def _shared_out(flow: AbstractFlow, state: Any, mesh: Any) -> Any:
     """The particles over the devices of a mesh; a point on each of them, for rows of data."""
     if mesh is None:
         return state
-    devices.check_mesh(mesh)
     count = mesh.devices.size
     if not is_ensemble(state):
         if not any(getattr(part.functional, "has_rows", False) for part in flow.parts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..__about__ import __version__
-from ..errors import Diverged, NotConverged, SteepestError, Terminated
+from ..errors import Diverged, NotConverged, ProcessLost, SteepestError, Terminated
 
 app = typer.Typer(
     name="steepest",
@@ -38,8 +39,10 @@ def _told(*failures: type[SteepestError]) -> Iterator[None]:
     try:
         with termination.noticed(running=False):
             yield
-    except Terminated as error:
+    except (Terminated, ProcessLost) as error:
         typer.echo(f"steepest: {error}; --resume goes on from there", err=True)
+        if isinstance(error, ProcessLost):  # JAX would wait for it at the exit
+            os._exit(TERMINATED)
         raise typer.Exit(TERMINATED) from None
     except SteepestError as error:
         typer.echo(f"steepest: {error}", err=True)
@@ -51,7 +54,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 TERMINATED = 75
-"""The exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, to be tried again."""
+"""The exit code after SIGTERM, or a lost process: EX_TEMPFAIL of sysexits.h, to be tried again."""
 
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with an unfinished run of this place, if any.")
@@ -103,6 +106,18 @@ def run(
     ] = False,
     resume: Resume = False,
     every: Every = 60.0,
+    devices: Annotated[
+        int | None,
+        typer.Option("--devices", metavar="N", min=1, help="Share particles out among N devices."),
+    ] = None,
+    distributed: Annotated[
+        str | None,
+        typer.Option(
+            "--distributed",
+            metavar="auto|HOST:PORT,I,N",
+            help="One of several processes, as SLURM or Kubernetes says, or process I of N.",
+        ),
+    ] = None,
 ) -> None:
     """Run a spec, audit the run, and write its folder.
 
@@ -122,7 +137,8 @@ def run(
     with _told(Diverged, NotConverged):
         from .run import run_command
 
-        raise typer.Exit(run_command(spec, out, settings or [], seed, allow_code, resume, every))
+        options = (resume, every, devices, distributed)
+        raise typer.Exit(run_command(spec, out, settings or [], seed, allow_code, *options))
 
 
 @app.command(name="compare-geometries")

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import time as clock
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,7 +60,11 @@ class Outcome:
 
 
 def execute(
-    spec: Spec, job: Job, progress: bool = False, checkpoint: Checkpoint | None = None
+    spec: Spec,
+    job: Job,
+    progress: bool = False,
+    checkpoint: Checkpoint | None = None,
+    mesh: Any = None,
 ) -> Outcome:
     """The warm-up's last state is where the run starts; its clock goes on."""
     part = lambda name: None if checkpoint is None else checkpoint.part(name)  # noqa: E731
@@ -77,6 +82,7 @@ def execute(
                 key=key_warmup,
                 save_every=_interval(run.warmup),
                 progress=progress,
+                mesh=mesh,
                 checkpoint=part("warmup"),
                 on_divergence=_halving(run.divergence),
             )
@@ -94,6 +100,7 @@ def execute(
             save_every=run.save_every,
             progress=progress,
             start=start,
+            mesh=mesh,
             checkpoint=part("run"),
             on_divergence=run.divergence,
         )
