@@ -109,7 +109,7 @@ def processes(folder, *words):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     program = "from steepest.cli import main; main()"
-    options = ["--set", "state.chains=64", "--set", "run.time=400.0", "--checkpoint-every", "0"]
+    options = ["--set", "state.chains=64", "--set", "run.time=300.0"]
     command = [sys.executable, "-c", program, "run", EXAMPLES / "double_well.toml", *options]
     environment = os.environ | {"XDG_CACHE_HOME": str(folder), "NPROC": "16"}
     environment.pop("XLA_FLAGS", None)
@@ -128,18 +128,19 @@ def processes(folder, *words):
 
 def test_two_processes_of_which_one_is_lost_and_comes_back(tmp_path):
     """The survivor ends with a message and 75; both together go on, and one writes the report."""
-    first, second = processes(tmp_path)
+    first, second = processes(tmp_path, "--checkpoint-every", "0")
     place = st.Checkpoint(tmp_path / ".out.checkpoint" / "run")
     deadline = time.monotonic() + 120
-    while not place.files() and time.monotonic() < deadline:
+    both = lambda: list(place.folder.glob("*-1.npz")) and place.files()  # noqa: E731
+    while not both() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert place.files(), first.communicate()
+    assert both(), first.communicate()
     second.send_signal(signal.SIGKILL)
     told = first.communicate(timeout=120)[0]
     assert first.returncode == 75, told
     assert "another process of this run has ended" in told and "--resume" in told
     assert second.wait() == -signal.SIGKILL
-    assert list(place.folder.glob("*-1.npz")) and not (tmp_path / "out").exists()  # both shares
+    assert not (tmp_path / "out").exists()
     texts = [process.communicate(timeout=120)[0] for process in processes(tmp_path, "--resume")]
     assert "audit" in texts[0] and "audit" not in texts[1], texts
     assert (tmp_path / "out" / "report.html").exists() and not place.folder.exists()
