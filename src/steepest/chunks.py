@@ -104,10 +104,10 @@ class Run:
 
         Raises Terminated after SIGTERM, ProcessLost where there were several processes.
         """
-        (_, *row), carry = first
+        (_, states, rows), carry = first
         saves, done, chunk = steps // self.save_every, 0, min(steps, 128)
         self.capacity = capacity = _slots(state, saves)
-        example = self._records(*row, [self.start], halve)
+        example = self._records(states, rows, [self.start], halve)
         kept = Kept(checkpoint, self._card(state, steps, checkpoint), saves + 1, example)
         found, points = kept.restore(carry), Halvings(self, carry)
         if found is None:

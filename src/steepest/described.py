@@ -67,8 +67,8 @@ def _inside(path: str, value: Any) -> list[tuple[str, Any]] | None:
         return [(f"{path}.func", value.func), (path, value.args), (path, value.keywords)]
     if isinstance(value, types.MethodType):
         return [(path, value.__func__), (f"{path}.self", value.__self__)]
-    if hasattr(value, "__wrapped__"):
-        return [(path, value.__wrapped__)]
+    if (wrapped := getattr(value, "__wrapped__", None)) is not None:
+        return [(path, wrapped)]
     if isinstance(value, types.FunctionType):
         return _of_function(path, value)
     return None
@@ -107,7 +107,7 @@ def _text(value: Any) -> str:
     if isinstance(value, type):
         return value.__qualname__
     if isinstance(value, (jax.Array, np.ndarray)):
-        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
             value = jax.random.key_data(value)
         array = whole(value)
         if array.size == 1:

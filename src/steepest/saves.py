@@ -88,7 +88,7 @@ class SavesInFile(Saves):
         rows = np.empty(len(leaves[0]), self.record)
         for i, leaf in enumerate(leaves):
             rows[f"f{i}"] = leaf
-        content = memoryview(rows.view(np.uint8))
+        content = rows.view(np.uint8).data
         try:
             with open(self.path, "r+b") as file:
                 file.seek(len(self.head) + self.done * self.record.itemsize)

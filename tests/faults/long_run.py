@@ -1,6 +1,6 @@
 """A long run with many saves: resident memory must not grow with them.
 
-    python tests/faults/long_run.py FOLDER [--count 100000] [--steps 10000] [--saves 1000] [--memory]
+    python tests/faults/long_run.py FOLDER [--count N] [--steps N] [--saves N] [--memory]
 
 Prints the resident memory of the process, what is its own and what is mapped from files, while the
 run goes on. With --memory the saves stay in memory, for comparison.

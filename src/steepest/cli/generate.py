@@ -40,7 +40,8 @@ def command(
     words += unfinished.words(resume, every)
     environment.prepare()
     kept = unfinished.kept(place, resume, every)
-    return _run(path, tables, parts, place, words, kept)
+    with unfinished.forgotten_if_it_fails(kept):
+        return _run(path, tables, parts, place, words, kept)
 
 
 def parse(tables: dict[str, Any], name: str) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _run(
     from .. import diffusion
     from ..diffusion import saved as files
     from . import generation_data, present_generation, provenance, screen
-    from .shared import write_page
+    from .pages import write_page
 
     began = datetime.now(UTC)
     train, sampling, net = parts["train"], parts["sample"], parts["network"]
@@ -167,7 +168,6 @@ def _run(
             scratch / "samples.npz", samples.reshape(len(samples), *shape), labels
         )
         present_generation.write_ledger(scratch, fitted, judged)
-        (scratch / "spec.toml").write_text(record.spec, encoding="utf-8")
         write_page(scratch, record)
     kept.discard()
     screen.say(f"{record.verdict}: {record.said}")

@@ -43,7 +43,8 @@ def run_command(
     kept = unfinished.kept(place, resume, every)
     import jax
 
-    with jax.enable_x64(spec.run.precision == "float64"):
+    wide = jax.enable_x64(spec.run.precision == "float64")
+    with wide, unfinished.forgotten_if_it_fails(kept):
         return _run(spec, place, command, allow_code, kept, mesh)
 
 

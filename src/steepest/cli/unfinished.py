@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, Diverged, NotConverged
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
@@ -29,6 +31,16 @@ def kept(place: Path, resume: bool, every: float = EVERY) -> Checkpoint:
             "delete it to begin anew",
         )
     return found
+
+
+@contextlib.contextmanager
+def forgotten_if_it_fails(found: Checkpoint) -> Iterator[None]:
+    """A run that diverged has nothing to go on from; one that was stopped or refused has."""
+    try:
+        yield
+    except (Diverged, NotConverged):
+        found.discard()
+        raise
 
 
 def words(resume: bool, every: float) -> list[str]:
