@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import steepest as st
-from steepest import diffusion
-from steepest.diffusion import checkpoint, quality, toys
+from steepest import diffusion, store
+from steepest.diffusion import quality, toys
 from steepest.errors import ArgumentError
 
 EDM = diffusion.EDM(end=20.0)
@@ -185,33 +185,36 @@ def test_labels_condition_and_can_be_left_out():
 
 
 PROGRAM = """
-import sys, jax, numpy as np
-from steepest import diffusion
+import sys, jax, numpy as np, steepest as st
+from steepest import diffusion, store
 rng = np.random.default_rng(0)
 x = rng.normal(size=(500, 2)).astype(np.float32)
 net = diffusion.Perceptron(2, jax.random.key(1), width=16, depth=1)
 f = diffusion.fit(diffusion.EDM(), net, x, jax.random.key(2), steps=int(sys.argv[2]), batch_size=32,
-                  checkpoint=sys.argv[1], checkpoint_every=50, learning_rate=1e-2)
+                  checkpoint=st.Checkpoint(sys.argv[1], every=0.0), learning_rate=1e-2)
 print("resumed", f.resumed_at)
 """
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
     steps = "20000"
-    whole, broken = tmp_path / "whole.npz", tmp_path / "broken.npz"
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    newest = lambda place: st.Checkpoint(place).files()[0]  # noqa: E731
+    read = lambda place: store.read(newest(place), 1, "a checkpoint")  # noqa: E731
     run = lambda place: [sys.executable, "-c", PROGRAM, str(place), steps]  # noqa: E731
     process = subprocess.Popen(run(broken), stdout=subprocess.PIPE)
     deadline = time.monotonic() + 300
-    while not broken.exists() and time.monotonic() < deadline:
+    while not st.Checkpoint(broken).files() and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    reached = checkpoint.read(broken)[1]["step"]
+    reached = read(broken)[1]["words"]["done"]
     assert 0 < reached < int(steps)
     again = subprocess.run(run(broken), capture_output=True, text=True, check=True)
     assert f"resumed {reached}" in again.stdout or "resumed 0" not in again.stdout
     subprocess.run(run(whole), check=True, capture_output=True)
-    one, two = (checkpoint.read(place)[0] for place in (whole, broken))
+    one, two = (read(place)[0] for place in (whole, broken))
+    assert (whole / "saves.npy").read_bytes() == (broken / "saves.npy").read_bytes()  # the losses
     assert one.keys() == two.keys() and len(one) > 10
     for name in one:
         assert one[name].tobytes() == two[name].tobytes(), name
@@ -290,7 +293,6 @@ def test_bad_input_is_refused_in_words():
         (lambda: fit(EDM, small(), good, KEY, ema=1.0), "ema"),
         (lambda: fit(EDM, small(), good, KEY, steps=0), "steps"),
         (lambda: fit(EDM, small(), good, KEY, labels=np.zeros(3, int)), "labels"),
-        (lambda: fit(EDM, small(), good, KEY, checkpoint_every=7), "checkpoint_every"),
         (lambda: fit(EDM, small(), good, KEY, quantum=float("nan")), "quantum"),
         (lambda: diffusion.UNet((7, 8), KEY), "shape"),
         (lambda: diffusion.UNet((8, 8), KEY, width=12), "width"),

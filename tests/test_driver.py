@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import steepest as st
-from steepest import driver
+from steepest import chunks
 from steepest.errors import ArgumentError
 
 KEY = jax.random.key(11)
@@ -33,7 +33,7 @@ def ensemble(dtype=jnp.float64, count=8):
 @pytest.mark.parametrize("chunk_seconds", [1e-9, 10.0])
 def test_the_same_run_however_it_is_cut(save_every, chunk_seconds, monkeypatch):
     """Chunks of two steps or of the whole run, saves often or seldom: the same numbers."""
-    monkeypatch.setattr(driver, "CHUNK_SECONDS", chunk_seconds)
+    monkeypatch.setattr(chunks, "CHUNK_SECONDS", chunk_seconds)
     run = st.solve(
         LANGEVIN, ensemble(), scheme=st.Euler(0.05), steps=100, save_every=save_every, key=KEY
     )
@@ -49,7 +49,7 @@ def test_the_same_run_however_it_is_cut(save_every, chunk_seconds, monkeypatch):
 def test_chunks_are_bit_exact(dtype, monkeypatch):
     runs = []
     for seconds in (1e-9, 10.0):
-        monkeypatch.setattr(driver, "CHUNK_SECONDS", seconds)
+        monkeypatch.setattr(chunks, "CHUNK_SECONDS", seconds)
         runs.append(
             st.solve(
                 LANGEVIN, ensemble(dtype), scheme=st.Euler(0.05), steps=400, save_every=40, key=KEY
@@ -71,7 +71,7 @@ def test_dtype_is_kept(dtype, scheme):
 
 
 def test_compiles_once_for_all_chunks_and_not_again(monkeypatch):
-    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 1e-9)
     counted = []
 
     def energy(x):
@@ -166,7 +166,7 @@ def test_divergence_keeps_what_is_good():
 
 
 def test_interruption_returns_what_is_done(monkeypatch):
-    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 1e-9)
     calls = []
 
     def update(self, done):
@@ -174,7 +174,7 @@ def test_interruption_returns_what_is_done(monkeypatch):
         if len(calls) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(driver.Progress, "update", update)
+    monkeypatch.setattr(chunks.Progress, "update", update)
     run = st.solve(GRADIENT, jnp.ones(2), scheme=st.Euler(0.001), steps=10**6)
     assert run.interrupted and 2 <= len(run) < 10**6
     assert len(run.times) == len(run.states) == len(run.ledger.functional)

@@ -1,9 +1,5 @@
 """Particles that interact, against self-consistency, densities and closed forms (section 6.8)."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -252,55 +248,3 @@ def test_bad_input():
     with pytest.raises(st.ArgumentError, match="mesh"):
         flow = st.Flow(st.InteractionEnergy(spring), st.Wasserstein())
         st.solve(flow, state, scheme=st.Euler(0.1), steps=1, mesh="all")
-
-
-MESH = """
-import jax, jax.numpy as jnp, numpy as np, steepest as st
-jax.config.update("jax_enable_x64", True)
-x = jax.random.normal(jax.random.key(0), (96, 3))
-energy = lambda x: 0.5 * jnp.sum(x**2)
-data = jax.random.normal(jax.random.key(5), (35, 3)) + 1
-gauss = st.InteractionEnergy(st.GaussianKernel(1.0))
-flows = [
-    st.Flow(st.FreeEnergy(energy, 0.3) + gauss, st.Wasserstein()),
-    st.Flow(st.KL(lambda x: -energy(x)), st.Stein()),
-    st.Flow(st.MMD(data), st.Wasserstein()),
-    st.Flow(st.FreeEnergy(energy, 0.3) + gauss, st.Wasserstein() + st.FisherRao()),
-]
-for flow in flows:
-    found = []
-    reweighs = len(flow.geometry.terms) == 2
-    start = st.Particles(x, jnp.linspace(0.0, 4.0, 96)) if reweighs else st.Particles(x)
-    scheme = st.Euler(0.02)
-    if reweighs:  # few carry the mass: the first step resamples
-        scheme = st.Composition(scheme, st.BirthDeath(0.02))
-    for k in (1, 2, 8):
-        mesh = jax.sharding.Mesh(np.array(jax.devices()[:k]), ("particles",))
-        options = dict(scheme=scheme, steps=10, save_every=5, key=jax.random.key(1))
-        run = st.solve(flow, start, mesh=mesh, **options)
-        found.append((np.asarray(run.final.positions), run.ledger.functional))
-    for positions, functional in found[1:]:
-        np.testing.assert_allclose(positions, found[0][0], atol=1e-13)
-        np.testing.assert_allclose(functional, found[0][1], atol=1e-13)
-try:
-    options["scheme"] = st.Euler(0.02)
-    st.solve(flows[0], st.Particles(x[:90]), mesh=mesh, **options)
-except st.ArgumentError as error:
-    assert "90 particles on 8 devices" in str(error)
-else:
-    raise SystemExit("a count that the devices do not divide was taken")
-"""
-
-
-def test_one_two_and_eight_devices_give_the_same_numbers():
-    """Eight host devices need their own process: the number is fixed when JAX starts.
-
-    XLA gives host devices one thread each on a small machine. A device that waits in two
-    collectives at once then takes another's, and all wait for ever: NPROC asks for more threads.
-    """
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
-    environment = os.environ | flags
-    done = subprocess.run(
-        [sys.executable, "-c", MESH], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]

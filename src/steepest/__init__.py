@@ -115,6 +115,7 @@ _HOME = {
     ],
     "driver": ["solve"],
     "registry": ["from_card"],
+    "checkpoint": ["Checkpoint"],
     "bridges": ["SchrodingerBridge", "SchrodingerChain"],
     "agreement": ["CrossCheck", "cross_check"],
     "chaos": ["propagation_of_chaos"],
@@ -123,7 +124,14 @@ _HOME = {
     "trajectory": ["Trajectory"],
     "ledger": ["Ledger"],
     "audit": ["Audit", "Check"],
-    "errors": ["ArgumentError", "Diverged", "NotConverged", "SteepestError"],
+    "errors": [
+        "ArgumentError",
+        "Diverged",
+        "NotConverged",
+        "ProcessLost",
+        "SteepestError",
+        "Terminated",
+    ],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -149,11 +157,14 @@ if TYPE_CHECKING:
     from .bridges import SchrodingerBridge as SchrodingerBridge
     from .bridges import SchrodingerChain as SchrodingerChain
     from .chaos import propagation_of_chaos as propagation_of_chaos
+    from .checkpoint import Checkpoint as Checkpoint
     from .driver import solve as solve
     from .errors import ArgumentError as ArgumentError
     from .errors import Diverged as Diverged
     from .errors import NotConverged as NotConverged
+    from .errors import ProcessLost as ProcessLost
     from .errors import SteepestError as SteepestError
+    from .errors import Terminated as Terminated
     from .flow import Flow as Flow
     from .functionals import KL as KL
     from .functionals import MMD as MMD

@@ -6,20 +6,22 @@ told apart: two runs of like flows share one program, whatever their numbers are
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import tree
+from . import devices, tree
 from .errors import ArgumentError
 from .identity import remembered
 from .kernels import pairs
 from .ledger import Totals, record, work_of_step
 from .random import Randomness
-from .states.points import turned
+from .states.points import is_ensemble, turned
 
 DIALS = ("temperature", "gamma", "step", "factor", "mass", "time", "leaps")
 """Python floats under these names are traced, so that turning a dial does not compile again."""
@@ -86,15 +88,36 @@ def compiled_advance(
     return advance(flow, scheme, Randomness(*words), carry, bounds, capacity, options)
 
 
+@functools.partial(jax.jit, static_argnames=("static", "start"))
+def compiled_halved(arrays: Any, carry: Any, words: Any, static: Static, start: Any):
+    """The carry where the step of what `split` returned is half of what it was.
+
+    The index of this time is twice what it was, and the scheme remembers nothing of longer steps.
+    """
+    flow, scheme = static.filled(arrays)
+    state, memory, index, *totals = carry
+    index = index + index
+    time = start + index.astype(tree.dtype(state)) * scheme.step
+    new = scheme.init(flow, state, time, Randomness(*words).at(index - jnp.uint32(1)))
+    return (state, _cast(new, memory), index, *totals)
+
+
 def begin(
     flow: Any, scheme: Any, state: Any, randomness: Any, start: Any, mesh: Any
 ) -> tuple[Any, Any, Any]:
     """The first save, the carry (state, memory, step index, totals), and what the scheme found."""
-    with pairs.on(mesh):
+    with _shared(state, mesh):
         value = flow.value(state, start)
         if value.ndim != 0:
             raise ArgumentError("functional", f"shape {value.shape}", "its value must be a scalar")
         return _first(flow, scheme, state, randomness, start)
+
+
+@contextlib.contextmanager
+def _shared(state: Any, mesh: Any) -> Iterator[None]:
+    """Pairs of particles go round the mesh; for one point, rows of data are shared out."""
+    with pairs.on(mesh), devices.rows_over(None if is_ensemble(state) else mesh):
+        yield
 
 
 def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> Any:
@@ -107,6 +130,8 @@ def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> A
     row = record(flow, state, start, totals, 0)
     first = (jnp.asarray(start)[None], saved, jax.tree.map(add_axis, row))
     carry = (state, memory, jnp.uint32(0), totals, totals.restart(), jnp.uint32(0))
+    # No weak types: a carry that comes from a file has none.
+    carry = jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), carry)
     return first, carry, scheme.examine(flow, turned(state, 0))
 
 
@@ -114,7 +139,7 @@ def advance(
     flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
 ) -> tuple[Any, Any, Any]:
     *options, mesh = options
-    with pairs.on(mesh):
+    with _shared(carry[0], mesh):
         return _saves(flow, scheme, randomness, carry, size, capacity, options)
 
 
@@ -177,7 +202,17 @@ def _saves(
     shape = jax.eval_shape(lambda c: record(flow, c[0], start, c[3], 1.0), carry)
     kept = jax.eval_shape(lambda c: turned(c[0], 0), carry)
     buffers = jax.tree.map(empty, kept), jax.tree.map(empty, shape)
-    return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
+    if isinstance(saves, int):
+        return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
+
+    # What is not finite does not become so again: the first such save is the last.
+    def one_more(loop: Any) -> Any:
+        slot, _, inside = loop
+        inside = save(slot, inside)
+        return slot + 1, inside[2]["finite"][slot], inside
+
+    going = lambda loop: (loop[0] < saves) & loop[1]  # noqa: E731
+    return jax.lax.while_loop(going, one_more, (jnp.int32(0), True, (carry, *buffers)))[2]
 
 
 def _cast(new: Any, old: Any) -> Any:

@@ -45,3 +45,11 @@ class Diverged(SteepestError):
 
 class NotConverged(SteepestError):
     """An inner solve that missed its tolerance; the message says by how much."""
+
+
+class ProcessLost(SteepestError):
+    """A run of several processes of which one has ended; the others cannot go on without it."""
+
+
+class Terminated(SteepestError):
+    """A run that was asked to end (SIGTERM); its checkpoint is written."""

@@ -111,8 +111,9 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
         "divergence": average(state, totals.diverged) / jnp.maximum(steps, 1),
         "violation": totals.violation,
         "residual": totals.residual,
-        "finite": tree.all_finite(points(state)) & jnp.all(jnp.isfinite(totals.dissipated)),
     }
+    good = tree.all_finite(points(state)) & jnp.all(jnp.isfinite(totals.dissipated))
+    row["finite"] = good & jnp.isfinite(row["functional"])
     if flow.time_dependent and jnp.ndim(totals.work):
         row["works"] = totals.work
     for name, fn in flow.invariants.items():
@@ -134,8 +135,8 @@ class Ledger:
     `acceptance`: over the last interval (of proposals, or the share of a step that was taken; else
     None), and `divergence`: the share of its proposals that were thrown out (None without
     Metropolis); `minimum`: the smallest value of a density; `conserved`: named columns that must
-    not move; `works` (saves, particles): the work of a protocol on each particle of an ensemble,
-    kept beside the columns.
+    not move; `step`: of the interval before, where it may have been halved; `works` (saves,
+    particles): the work of a protocol on each particle of an ensemble, kept beside the columns.
     """
 
     times: np.ndarray
@@ -155,6 +156,7 @@ class Ledger:
     minimum: np.ndarray | None = None
     work_error: np.ndarray | None = None
     works: np.ndarray | None = None
+    step: np.ndarray | None = None
 
     @property
     def heat(self) -> np.ndarray:

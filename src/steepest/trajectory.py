@@ -20,7 +20,7 @@ from .states import Phase, quadrature
 from .states.points import is_ensemble, points
 from .summary import load_arviz
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Trajectory:
 
     `times`: (S + 1,), the first being the start; `states`: the state with leading axis S + 1 on
     each leaf; `ledger`: see Ledger. `flow` and `scheme` are what ran (None after `load`, which
-    keeps their description in `row`). `interrupted` is True after Ctrl-C.
+    keeps their description in `row`). `ending` is why it ended before its time: "interrupted"
+    (Ctrl-C) or "diverged"; else empty.
     """
 
     times: Any
@@ -39,8 +40,13 @@ class Trajectory:
     scheme: Any = None
     save_every: int = 1
     balanced: bool = True
-    interrupted: bool = False
+    ending: str = ""
     description: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it ended before its time."""
+        return bool(self.ending)
 
     @property
     def final(self) -> Any:
@@ -156,7 +162,7 @@ class Trajectory:
             "row": self.row,
             "save_every": self.save_every,
             "balanced": self.balanced,
-            "interrupted": self.interrupted,
+            "ending": self.ending,
             "conserved": sorted(self.ledger.conserved),
         }
         arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
@@ -196,7 +202,7 @@ class Trajectory:
             book,
             save_every=header["save_every"],
             balanced=header["balanced"],
-            interrupted=header["interrupted"],
+            ending=header["ending"],
             description=header["row"],
         )
 

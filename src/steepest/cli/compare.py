@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import environment, folder
+from . import environment, folder, unfinished
 from .posterior import PosteriorSpec, read_posterior
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
 
 
 def command(
@@ -18,6 +22,8 @@ def command(
     settings: Sequence[str],
     seed: int | None,
     allow_code: bool,
+    resume: bool,
+    every: float,
 ) -> int:
     """The whole command; returns the exit code. Raises SteepestError for wrong input."""
     given = [*settings]
@@ -30,11 +36,13 @@ def command(
     words = ["steepest", "compare", posterior, "--out", str(out)]
     words += [word for setting in given for word in ("--set", setting)]
     words += ["--allow-code"] if allow_code else []
+    words += unfinished.words(resume, every)
     environment.prepare()
+    kept = unfinished.kept(place, resume, every)
     import jax
 
     with jax.enable_x64(spec.compare.precision == "float64"):
-        return _run(spec, place, words, allow_code)
+        return _run(spec, place, words, allow_code, kept)
 
 
 def _listed(methods: Sequence[str]) -> str:
@@ -43,7 +51,9 @@ def _listed(methods: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
 
-def _run(spec: PosteriorSpec, place: Path, words: list[str], allow_code: bool) -> int:
+def _run(
+    spec: PosteriorSpec, place: Path, words: list[str], allow_code: bool, kept: Checkpoint
+) -> int:
     import time
 
     import jax
@@ -73,6 +83,7 @@ def _run(spec: PosteriorSpec, place: Path, words: list[str], allow_code: bool) -
         key=jax.random.key(options.seed),
         tolerance=options.tolerance,
         progress=progress,
+        checkpoint=kept,
     )
     for name, why in found.failed:
         screen.say(f"{name} gave no answer: {why}", "yellow")
@@ -96,6 +107,7 @@ def _run(spec: PosteriorSpec, place: Path, words: list[str], allow_code: bool) -
         screen.summary(record.summary)
     with folder.new_folder(place) as scratch:
         present_comparison.write(scratch, record, found)
+    kept.discard()
     screen.say(f"{record.verdict}. {record.said}", "bold green" if record.passed else "bold red")
     screen.say(f"report: {screen.relative(place / 'report.html')}")
     return 0 if record.passed else 1

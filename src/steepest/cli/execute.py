@@ -6,15 +6,20 @@ import contextlib
 import dataclasses
 import time as clock
 from collections.abc import Iterator
+from typing import Any
 
 import jax
+import numpy as np
 
 from ..audit import Audit
+from ..checkpoint import Checkpoint
 from ..driver import solve
 from ..errors import SteepestError
 from ..trajectory import Trajectory
 from .build import Job
 from .spec import Spec
+
+ENDINGS = {"interrupted": "was interrupted", "diverged": "diverged"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +31,43 @@ class Outcome:
     audit: Audit
     seconds: dict[str, float]
 
+    @property
+    def passed(self) -> bool:
+        """Whether the run came to its end and its audit passed."""
+        return self.audit.passed and self.trajectory.ending != "diverged"
 
-def execute(spec: Spec, job: Job, progress: bool = False) -> Outcome:
+    @property
+    def verdict(self) -> str:
+        """In two words."""
+        if self.trajectory.ending == "diverged":
+            return "the run diverged"
+        return "audit passed" if self.passed else "audit failed"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know of how the run went."""
+        found, run = [], self.trajectory
+        if run.ending:
+            found.append(f"the run {ENDINGS[run.ending]}: this is what was done until then")
+        steps = run.ledger.step
+        if steps is not None and steps[-1] < steps[0]:
+            where = float(run.times[int(np.argmax(steps < steps[0]))])
+            found.append(
+                f"the run diverged before time {where:.6g}: its step was halved from "
+                f"{steps[0]:.3g} to {steps[-1]:.3g}"
+            )
+        return tuple(found)
+
+
+def execute(
+    spec: Spec,
+    job: Job,
+    progress: bool = False,
+    checkpoint: Checkpoint | None = None,
+    mesh: Any = None,
+) -> Outcome:
     """The warm-up's last state is where the run starts; its clock goes on."""
+    part = lambda name: None if checkpoint is None else checkpoint.part(name)  # noqa: E731
     run, state, start = spec.run, job.state, 0.0
     key_warmup, key_run = jax.random.split(job.key)
     seconds: dict[str, float] = {}
@@ -43,6 +82,9 @@ def execute(spec: Spec, job: Job, progress: bool = False) -> Outcome:
                 key=key_warmup,
                 save_every=_interval(run.warmup),
                 progress=progress,
+                mesh=mesh,
+                checkpoint=part("warmup"),
+                on_divergence=_halving(run.divergence),
             )
         if warmup.interrupted:
             raise SteepestError("interrupted during the warm-up; nothing was written")
@@ -58,12 +100,20 @@ def execute(spec: Spec, job: Job, progress: bool = False) -> Outcome:
             save_every=run.save_every,
             progress=progress,
             start=start,
+            mesh=mesh,
+            checkpoint=part("run"),
+            on_divergence=run.divergence,
         )
     if len(trajectory) < 2:
         raise SteepestError("interrupted before the first save; nothing was written")
     with _timed(seconds, "audit"):
         audit = trajectory.audit()
     return Outcome(warmup, trajectory, audit, seconds)
+
+
+def _halving(divergence: str) -> str:
+    """A warm-up that ends early is none."""
+    return divergence if divergence == "halve" else "raise"
 
 
 def _interval(steps: int) -> int:

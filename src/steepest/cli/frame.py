@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..__about__ import __version__
-from ..errors import SteepestError
+from ..errors import ProcessLost, SteepestError, Terminated
 
 app = typer.Typer(
     name="steepest",
@@ -38,16 +40,41 @@ Seed = Annotated[
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Execute the Python files that are named.")
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with an unfinished run of this place, if any.")
+]
+Every = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint-every", metavar="SECONDS", min=0.0, help="0: after every chunk of steps."
+    ),
+]
+
+TERMINATED = 75
+"""The exit code after SIGTERM, or a lost process: EX_TEMPFAIL of sysexits.h, to be tried again."""
 
 
 @contextlib.contextmanager
 def told(*failures: type[SteepestError]) -> Iterator[None]:
     """Errors as a line on stderr and an exit code: 1 for `failures` of a run, 2 for wrong input."""
+    from .. import termination
+
+    warnings.showwarning = _show_warning
     try:
-        yield
+        with termination.noticed(running=False):
+            yield
+    except (Terminated, ProcessLost) as error:
+        typer.echo(f"steepest: {error}; --resume goes on from there", err=True)
+        if isinstance(error, ProcessLost):  # JAX would wait for it at the exit
+            os._exit(TERMINATED)
+        raise typer.Exit(TERMINATED) from None
     except SteepestError as error:
         typer.echo(f"steepest: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, failures) else 2) from None
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"warning: {message}", err=True)
 
 
 def _version(asked: bool) -> None:

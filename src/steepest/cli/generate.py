@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import environment, folder
+from . import environment, folder, unfinished
 from .ingredients.generation import DATA, TABLES
 from .spec import SpecError, override, read_tables, suggest, validate
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
 
 SECTIONS = ("data", *TABLES)
 
 
-def command(path: Path, out: Path | None, settings: Sequence[str], seed: int | None) -> int:
+def command(
+    path: Path,
+    out: Path | None,
+    settings: Sequence[str],
+    seed: int | None,
+    resume: bool,
+    every: float,
+) -> int:
     """The whole command; returns the exit code. Raises SteepestError for wrong input."""
     tables = read_tables(path)
     for setting in settings:
@@ -27,8 +37,11 @@ def command(path: Path, out: Path | None, settings: Sequence[str], seed: int | N
     words = ["steepest", "generate", str(path), "--out", str(out)]
     words += [word for setting in settings for word in ("--set", setting)]
     words += [] if seed is None else ["--seed", str(seed)]
+    words += unfinished.words(resume, every)
     environment.prepare()
-    return _run(path, tables, parts, place, words)
+    kept = unfinished.kept(place, resume, every)
+    with unfinished.forgotten_if_it_fails(kept):
+        return _run(path, tables, parts, place, words, kept)
 
 
 def parse(tables: dict[str, Any], name: str) -> dict[str, Any]:
@@ -48,27 +61,21 @@ def parse(tables: dict[str, Any], name: str) -> dict[str, Any]:
         parts["data"] = validate(DATA[kind], given, "data", mistakes)
     for section, cls in TABLES.items():
         parts[section] = validate(cls, tables.get(section, {}), section, mistakes)
-    train = parts["train"]
-    if train is not None and train.checkpoint_every % 50:
-        mistakes.append(f"train.checkpoint_every: got {train.checkpoint_every}; a multiple of 50")
     if mistakes:
         raise SpecError(f"{name}:\n" + "\n".join(f"  {line}" for line in mistakes))
     return parts
 
 
-def checkpoint_path(place: Path) -> Path:
-    """Where an unfinished training is kept, beside the place of its run folder."""
-    return place.parent / f".{place.name}.checkpoint.npz"
-
-
-def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: list[str]) -> int:
+def _run(
+    path: Path, tables: Any, parts: dict[str, Any], place: Path, words: list[str], kept: Checkpoint
+) -> int:
     import time
 
     import jax
     import numpy as np
 
     from .. import diffusion
-    from ..diffusion import checkpoint as files
+    from ..diffusion import saved as files
     from . import generation_data, present_generation, provenance, screen
     from .pages import write_page
 
@@ -95,7 +102,6 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
     if flatten:
         x, held = x.reshape(len(x), -1), held.reshape(len(held), -1)
     place.parent.mkdir(parents=True, exist_ok=True)
-    kept = checkpoint_path(place)
     network = files.build_network(described, jax.random.fold_in(key, 1), np.float32)
     fitted = diffusion.fit(
         process,
@@ -112,7 +118,6 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
         ema=train.ema,
         quantum=points.quantum,
         checkpoint=kept,
-        checkpoint_every=train.checkpoint_every,
         progress=screen.interactive(),
     )
     if fitted.resumed_at:
@@ -164,7 +169,7 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
         )
         present_generation.write_ledger(scratch, fitted, judged)
         write_page(scratch, record)
-    kept.unlink(missing_ok=True)
+    kept.discard()
     screen.say(f"{record.verdict}: {record.said}")
     screen.say(f"report: {screen.relative(place / 'report.html')}")
     return 0 if record.passed else 1

@@ -27,17 +27,14 @@ CELLS = 120
 def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
     """Everything that the report says."""
     trajectory, audit = outcome.trajectory, outcome.audit
-    said = []
-    if trajectory.interrupted:
-        said.append("the run was interrupted: this is what was done until then")
     pictures, frames = _law_pictures(job, outcome)
     return Record(
         title=Path(spec.name).stem,
-        passed=audit.passed,
-        verdict="audit passed" if audit.passed else "audit failed",
+        passed=outcome.passed,
+        verdict=outcome.verdict,
         facts=tuple(_facts(job, outcome)),
         notes=job.problem.notes,
-        warnings=tuple(said),
+        warnings=outcome.warnings,
         row=job.row,
         checks=check_rows(audit),
         ledger=columns_of(trajectory),

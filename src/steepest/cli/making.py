@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import Diverged, NotConverged
-from .frame import AllowCode, Out, Seed, Settings, SpecFile, app, told
+from .frame import AllowCode, Every, Out, Resume, Seed, Settings, SpecFile, app, told
 
 
 @app.command()
@@ -18,6 +18,20 @@ def run(
     settings: Settings = None,
     seed: Seed = None,
     allow_code: AllowCode = False,
+    resume: Resume = False,
+    every: Every = 60.0,
+    devices: Annotated[
+        int | None,
+        typer.Option("--devices", metavar="N", min=1, help="Share particles out among N devices."),
+    ] = None,
+    distributed: Annotated[
+        str | None,
+        typer.Option(
+            "--distributed",
+            metavar="auto|HOST:PORT,I,N",
+            help="One of several processes, as SLURM or Kubernetes says, or process I of N.",
+        ),
+    ] = None,
 ) -> None:
     """Run a spec, audit the run, and write its folder.
 
@@ -29,12 +43,16 @@ def run(
     steepest run examples/double_well.toml --set noise.temperature=0.5 --seed 7
     steepest run examples/quadratic.toml --set scheme.step=0.02
 
-    Exit code: 0 the audit passed, 1 it failed (or the run diverged), 2 wrong input.
+    A run that is killed goes on with --resume, to the same bits.
+
+    Exit code: 0 the audit passed, 1 it failed (or the run diverged), 2 wrong input, 75 stopped by
+    SIGTERM (then --resume goes on).
     """
     with told(Diverged, NotConverged):
         from .run import run_command
 
-        raise typer.Exit(run_command(spec, out, settings or [], seed, allow_code))
+        options = (resume, every, devices, distributed)
+        raise typer.Exit(run_command(spec, out, settings or [], seed, allow_code, *options))
 
 
 @app.command()
@@ -54,6 +72,8 @@ def compare(
     settings: Settings = None,
     seed: Seed = None,
     allow_code: AllowCode = False,
+    resume: Resume = False,
+    every: Every = 60.0,
 ) -> None:
     """Which method has this posterior right, how far off it can be, and what it cost.
 
@@ -66,14 +86,14 @@ def compare(
     steepest compare examples/posteriors/eight_schools.toml --methods hmc,laplace --budget 50000
     steepest compare mymodel.py:log_density --set model.dimension=5 --allow-code
 
-    Exit code: 0 an answer is certified, 1 none could be, 2 wrong input.
+    Exit code: 0 an answer is certified, 1 none could be, 2 wrong input, 75 stopped by SIGTERM (then
+    --resume goes on).
     """
     with told():
         from .compare import command
 
-        raise typer.Exit(
-            command(posterior, budget, methods or [], out, settings or [], seed, allow_code)
-        )
+        options = (out, settings or [], seed, allow_code, resume, every)
+        raise typer.Exit(command(posterior, budget, methods or [], *options))
 
 
 @app.command(name="compare-geometries")
@@ -103,23 +123,25 @@ def generate(
     out: Out = None,
     settings: Settings = None,
     seed: Seed = None,
+    resume: Resume = False,
+    every: Every = 60.0,
 ) -> None:
     """Train a diffusion model on points or images, sample it, and say where it loses.
 
-    The spec has [data], [process], [network], [train] and [sample]. An interrupted training goes on
-    when the same command is given again. The folder gets model.npz, samples.npz, ledger.csv,
-    figures and report.html.
+    The spec has [data], [process], [network], [train] and [sample]. A training that is killed goes
+    on with --resume. The folder gets model.npz, samples.npz, ledger.csv, figures and report.html.
 
     \b
     steepest generate examples/two_moons.toml
     steepest generate examples/digits.toml --set train.steps=500
 
-    Exit code: 0 the checks passed, 1 one failed (or training diverged), 2 wrong input.
+    Exit code: 0 the checks passed, 1 one failed (or training diverged), 2 wrong input, 75 stopped
+    by SIGTERM (then --resume goes on).
     """
     with told(Diverged):
         from .generate import command
 
-        raise typer.Exit(command(spec, out, settings or [], seed))
+        raise typer.Exit(command(spec, out, settings or [], seed, resume, every))
 
 
 @app.command()

@@ -39,15 +39,13 @@ def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: An
     names, draws = flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
     summary = summarise(names, draws) if _samples(job) else []
     said = warn(summary)
-    if trajectory.interrupted:
-        said.append("the run was interrupted: this is what was done until then")
     return Record(
         title=Path(spec.name).stem,
-        passed=audit.passed,
-        verdict="audit passed" if audit.passed else "audit failed",
+        passed=outcome.passed,
+        verdict=outcome.verdict,
         facts=tuple(_facts(outcome, draws, summary)),
         notes=job.problem.notes,
-        warnings=tuple(said),
+        warnings=(*outcome.warnings, *said),
         row=job.row,
         checks=check_rows(audit),
         summary=tuple(summary),

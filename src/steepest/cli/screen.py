@@ -27,6 +27,11 @@ def interactive() -> bool:
     return _console.is_terminal
 
 
+def only_here(first: bool) -> None:
+    """Of several processes the first one speaks."""
+    _console.quiet = not first
+
+
 def say(text: str, style: str = "") -> None:
     """One line."""
     _console.print(Text(text, style=style), soft_wrap=True)

@@ -13,7 +13,6 @@ A process is the forward flow, a model its score, `sample` the reverse flow by a
 
 from .anchored import Anchored
 from .books import ForwardBooks, ReverseBooks, forward_books, reverse_books
-from .checkpoint import load_model, save_model
 from .conditioning import Observed, observed_mixture
 from .control import Steered, steer
 from .grids import times
@@ -32,6 +31,7 @@ from .processes import (
 )
 from .production import EntropyProduction, entropy_production
 from .reverse import ReverseFlow, prior, sample
+from .saved import load_model, save_model
 from .scheduler import Scheduler
 from .solvers import DDIM, Heun, MultiStep, PredictorCorrector, ReverseEuler, SingleStep
 from .toys import Checkerboard, two_moons

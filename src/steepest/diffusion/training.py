@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import time as clock
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -22,9 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from .. import termination
+from ..checkpoint import Checkpoint, Kept
+from ..described import describe
 from ..errors import ArgumentError, Diverged
 from ..progress import Progress
-from . import checkpoint as files
 from . import descent
 from .learned import Learned, check_network
 from .processes import AbstractProcess
@@ -32,7 +33,7 @@ from .processes import AbstractProcess
 LOSSES = ("denoising", "sliced", "implicit")
 WEIGHTINGS = ("velocity", "likelihood")
 CHUNK = 50
-"""Steps in one compiled call. Checkpoints are at its multiples: a resumed run repeats the calls."""
+"""Steps in one compiled call, and for one loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +79,7 @@ def fit(
     ema: float = 0.999,
     unlabelled: float = 0.1,
     quantum: float = 0.0,
-    checkpoint: Path | str | None = None,
-    checkpoint_every: int = 500,
+    checkpoint: Checkpoint | None = None,
     progress: bool = False,
 ) -> Fit:
     """Train `network` as the score of `data` under `process`.
@@ -90,48 +90,47 @@ def fit(
     `optimizer`: an optax transformation, by default Adam with clipping and a cosine decay from
     `learning_rate`. `weighting`: "velocity" (unit loss on v, noise near the scale of the data) or
     "likelihood" (the KL bound). `quantum`: the spacing of integer-like data, filled by uniform
-    noise afresh in every batch. `checkpoint`: a file, written every `checkpoint_every` steps
-    and continued from if it is there.
-    Raises ArgumentError for data and networks that do not fit, Diverged if the loss is not finite.
+    noise afresh in every batch. `checkpoint`: where an unfinished training is kept, from which the
+    same call goes on.
+    Raises ArgumentError for data and networks that do not fit, Diverged if the loss is not finite,
+    Terminated after SIGTERM where there is a checkpoint.
     """
     settings = Settings(
         batch_size, loss, weighting, ema, unlabelled, quantum, *_range(process, data)
     )
-    data, labels, classes = _checked(data, labels, settings, steps, checkpoint_every)
+    data, labels, classes = _checked(data, labels, settings, steps)
     floats = {x.dtype for x in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))}
     if len(floats) == 1:  # the precision is the network's
         data = data.astype(floats.pop())
     model = initial(network, data, parametrisation, classes, quantum)
     check_network(model, classes > 0)
-    rule = learning_rate if optimizer is None else "given"
     if optimizer is None:
         optimizer = descent.usual_optimizer(learning_rate, steps)
     trained, rest = eqx.partition(model.network, eqx.is_inexact_array)
     carry = descent.begin(trained, optimizer)
-    began, losses, done = clock.perf_counter(), [], 0
-    mark = files.fingerprint(
-        process, model, data, labels, key, dataclasses.astuple(settings), steps, rule
-    )
-    if checkpoint is not None:
-        found = files.load(Path(checkpoint), carry, mark)
-        if found is not None:
-            carry, done, losses = found
+    began, done = clock.perf_counter(), 0
+    made_of = dict(process=process, model=model, data=data, labels=labels, key=key)
+    card = describe(**made_of, settings=settings, steps=steps, optimizer=optimizer)
+    kept = Kept(checkpoint, card if checkpoint else {}, -(-steps // CHUNK), np.zeros(1))
+    found = kept.restore(carry)
+    if found is not None:
+        carry, done = found[0], int(found[1]["done"])
     resumed = done
     chunk = _compiled_chunk(model, rest, optimizer, settings)
-    with Progress(progress, steps) as bar:
+    with termination.noticed(checkpoint is not None), Progress(progress, steps) as bar:
         while done < steps:
             count = min(CHUNK, steps - done)
             carry, mean = chunk(carry, (data, labels), key, jnp.uint32(done), count)
             done += count
-            losses.append(float(mean))
-            if not np.isfinite(losses[-1]):
+            if not np.isfinite(mean):
                 raise Diverged("the training loss is not finite", 0.0, done, "lower learning_rate")
-            if checkpoint is not None and (done % checkpoint_every == 0 or done == steps):
-                files.save(Path(checkpoint), carry, done, losses, mark)
+            kept.saves.add(np.asarray([mean], float), 1)
+            due, asked = kept.due or done == steps, termination.asked()
+            kept.keep(done, carry, {"done": done}, due, asked and done < steps)
             bar.update(done)
     named = [_with(model, part, rest) for part in carry[:2]]
     seconds = clock.perf_counter() - began
-    return Fit(named[1], named[0], np.asarray(losses), steps, seconds, resumed)
+    return Fit(named[1], named[0], np.array(kept.saves.taken()), steps, seconds, resumed)
 
 
 def initial(network: Any, data: Any, parametrisation: str, classes: int, quantum: float) -> Learned:
@@ -238,7 +237,7 @@ def check_data(data: Any) -> Float[Array, "n ..."]:
     return data  # pyright: ignore[reportReturnType]
 
 
-def _checked(data: Any, labels: Any, settings: Settings, steps: int, every: int) -> Any:
+def _checked(data: Any, labels: Any, settings: Settings, steps: int) -> Any:
     data = check_data(data)
     flat = data.reshape(len(data), -1)
     spread = flat.std(axis=0)
@@ -262,8 +261,6 @@ def _checked(data: Any, labels: Any, settings: Settings, steps: int, every: int)
     for name, value in (("steps", steps), ("batch_size", settings.batch_size)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ArgumentError(name, value, "an integer >= 1")
-    if not isinstance(every, (int, np.integer)) or every < 1 or every % CHUNK:
-        raise ArgumentError("checkpoint_every", every, f"a multiple of {CHUNK}")
     classes = 0
     if labels is not None:
         labels = np.asarray(labels)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .. import tree
+from .. import devices, tree
 from ..errors import ArgumentError
 from .base import AbstractFunctional
 
@@ -66,7 +66,7 @@ class EmpiricalRisk(AbstractFunctional):
         return self._mean(state, self.data)
 
     def _mean(self, state: Any, rows: Any) -> Float[Array, ""]:
-        losses = jax.vmap(lambda row: self.loss(state, row))(rows)
+        losses = jax.vmap(lambda row: self.loss(state, row))(devices.rows(rows))
         if losses.ndim != 1:
             raise ArgumentError(
                 "loss", f"a value of shape {losses.shape[1:]}", "a loss must be a scalar"
@@ -104,6 +104,11 @@ class EmpiricalRisk(AbstractFunctional):
     def gradients(self, state: Any) -> Any:
         """The gradient of every row's loss, leading axis n."""
         return jax.vmap(lambda row: jax.grad(self.loss)(state, row))(self.data)
+
+    @property
+    def has_rows(self) -> bool:
+        """Several devices can share them."""
+        return True
 
     @property
     def subsamples(self) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..errors import ArgumentError, SteepestError
+from ..checkpoint import Checkpoint
+from ..errors import ArgumentError, SteepestError, Terminated
 from .answer import Answer, Budget
 from .methods import DEFAULT, method
 from .sampling_error import sampling_error
@@ -25,15 +26,18 @@ def fit(
     start: Any = None,
     key: Any = None,
     tolerance: float = 0.01,
+    checkpoint: Checkpoint | None = None,
 ) -> Answer:
     """The answer of one method for pi ~ exp(-E).
 
     `energy`: a `Problem`, or a function or functional of parameters, then with their `start`.
-    `budget`: gradients of E. `key`: a `jax.random.key`, by default that of seed 0. Raises
-    ArgumentError for input that cannot be used.
+    `budget`: gradients of E. `key`: a `jax.random.key`, by default that of seed 0. `checkpoint`:
+    where the runs of the method are kept; the same call goes on from there to the same answer, save
+    that its seconds are those of the last part. Raises ArgumentError for input that cannot be used,
+    Terminated after SIGTERM where there is a checkpoint.
     """
     target = Target.of(energy, start)
-    return _run(method, target, Budget(budget, tolerance), _key(key))
+    return _run(method, target, Budget(budget, tolerance), _key(key), checkpoint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +105,7 @@ def compare(
     key: Any = None,
     tolerance: float = 0.01,
     progress: Callable[[str, Answer | None], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Comparison:
     """The answers of several methods, each with the same budget of gradients.
 
@@ -120,7 +125,9 @@ def compare(
         if progress is not None:
             progress(name, None)
         try:
-            answer = _run(name, target, spending, jax.random.fold_in(_key(key), i))
+            answer = _run(name, target, spending, jax.random.fold_in(_key(key), i), checkpoint)
+        except Terminated:
+            raise
         except SteepestError as error:
             failed.append((name, str(error)))
             continue
@@ -130,8 +137,13 @@ def compare(
     return Comparison(target, spending, tuple(answers), tuple(failed))
 
 
-def _run(name: str, target: Target, budget: Budget, key: Any) -> Answer:
-    return method(name)(target, budget, key)
+def _run(
+    name: str, target: Target, budget: Budget, key: Any, checkpoint: Checkpoint | None
+) -> Answer:
+    if checkpoint is None:
+        return method(name)(target, budget, key)
+    with checkpoint.part(name).of_every_solve():
+        return method(name)(target, budget, key)
 
 
 def _key(key: Any) -> Any:

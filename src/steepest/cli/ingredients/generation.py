@@ -105,7 +105,6 @@ class TrainTable(Section):
     )
     ema: float = Field(0.999, ge=0, lt=1, description="a number in [0, 1)")
     held_out: float = Field(0.25, gt=0, lt=1, description="a share between 0 and 1")
-    checkpoint_every: int = Field(500, ge=50, description="a multiple of 50")
     seed: int = Field(0, ge=0, lt=2**32, description="an integer from 0 to 2^32 - 1")
 
 

@@ -1,12 +1,8 @@
-"""Checkpoints and saved models: arrays and JSON in an .npz, no pickle; whole or not at all."""
+"""Saved models: the arrays of a network, with what its process and its network are as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import store
 from ..errors import ArgumentError
 from . import networks, processes
 from .learned import Learned
@@ -29,78 +26,7 @@ PROCESSES = {
 }
 
 
-def fingerprint(*parts: Any) -> str:
-    """A digest of everything that training depends on."""
-    digest = hashlib.sha256()
-    for part in parts:
-        leaves, structure = jax.tree.flatten(part)
-        digest.update(re.sub(r"0x[0-9a-f]+", "", repr(structure)).encode())  # no addresses
-        for leaf in leaves:
-            if eqx.is_array(leaf):
-                if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                    leaf = jax.random.key_data(leaf)
-                leaf = np.asarray(leaf)
-                digest.update(f"{leaf.shape}{leaf.dtype}".encode() + leaf.tobytes())
-            elif not callable(leaf):
-                digest.update(repr(leaf).encode())
-    return digest.hexdigest()
-
-
-def write(path: Path, arrays: dict[str, np.ndarray], header: dict[str, Any]) -> None:
-    """One .npz with a JSON header; on the disk before the name points to it."""
-    arrays = arrays | {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(scratch, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except OSError as error:
-        raise ArgumentError("path", path, f"cannot be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What `write` wrote; executes nothing. Raises ArgumentError for anything else."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(bytes(arrays.pop("header")))
-        if header["format"] != FORMAT:
-            raise ArgumentError("path", path, f"format {header['format']}, wanted {FORMAT}")
-        return arrays, header
-    except ArgumentError:
-        raise
-    except FileNotFoundError:
-        raise ArgumentError("path", path, "the file does not exist") from None
-    except Exception as error:
-        raise ArgumentError("path", path, f"not a saved model or checkpoint ({error})") from None
-
-
-def save(path: Path, carry: Any, step: int, losses: list[float], mark: str) -> None:
-    """The whole state of training."""
-    leaves = {f"leaf_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(carry))}
-    header = {"format": FORMAT, "kind": "checkpoint", "step": step, "mark": mark}
-    write(path, leaves | {"losses": np.asarray(losses, float)}, header)
-
-
-def load(path: Path, like: Any, mark: str) -> tuple[Any, int, list[float]] | None:
-    """(carry, step, losses) of a checkpoint of the same training; None if there is no file."""
-    if not path.exists():
-        return None
-    arrays, header = read(path)
-    if header.get("kind") != "checkpoint" or header.get("mark") != mark:
-        raise ArgumentError(
-            "checkpoint", path, "it belongs to another training: delete it or choose another place"
-        )
-    carry = _fill(like, arrays, path)
-    return carry, int(header["step"]), [float(x) for x in arrays["losses"]]
-
-
-def _fill(like: Any, arrays: dict[str, np.ndarray], path: Path, same: bool = True) -> Any:
+def _fill(like: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
     leaves, structure = jax.tree.flatten(like)
     filled = []
     for i, leaf in enumerate(leaves):
@@ -108,7 +34,7 @@ def _fill(like: Any, arrays: dict[str, np.ndarray], path: Path, same: bool = Tru
         if (
             found is None
             or found.shape != leaf.shape
-            or (found.dtype != leaf.dtype if same else found.dtype.kind != "f")
+            or found.dtype.kind != "f"  # the precision is its own
         ):
             raise ArgumentError("path", path, "its arrays do not fit this network")
         filled.append(jnp.asarray(found))
@@ -162,15 +88,15 @@ def save_model(
         "parametrisation": model.parametrisation,
         "more": more,
     }
-    write(path, leaves, header)
+    store.write(path, leaves, header)
 
 
 def load_model(path: Path) -> tuple[Learned, Any, dict[str, Any]]:
     """(model, process, what else was saved). Raises ArgumentError."""
-    arrays, header = read(path)
+    arrays, header = store.read(path, FORMAT, "a saved model")
     try:
         if header["kind"] != "model":
-            raise ArgumentError("path", path, "a checkpoint, not a finished model")
+            raise ArgumentError("path", path, "something else, not a finished model")
         described = header["network"]
         shape = tuple(int(n) for n in described["shape"])
         size = int(np.prod(shape))
@@ -182,7 +108,7 @@ def load_model(path: Path) -> tuple[Learned, Any, dict[str, Any]]:
             header["parametrisation"],
             int(described["classes"]),
         )
-        filled = _fill(_arrays(like), arrays, path, same=False)  # their own precision
+        filled = _fill(_arrays(like), arrays, path)
         structure = jax.tree.structure(eqx.filter(like, eqx.is_inexact_array))
         dynamic = jax.tree.unflatten(structure, filled)
         model = eqx.combine(dynamic, eqx.filter(like, eqx.is_inexact_array, inverse=True))
