@@ -291,7 +291,7 @@ def test_kinetic_paths_climb_as_they_fell_and_pay_the_barrier():
     q, v = np.asarray(long.path.position)[:, 0], np.asarray(long.path.momentum)[:, 0]
     push = np.gradient(v, np.asarray(long.times)) + 4 * q * (q**2 - 1) + v
     # v (a + dE) is the rate of H: S = H at the top + what is not 2 v on the way up + all on the way
-    # down, by differences of second order in the step of 0.03. A path that fell up would pay 1 more.
+    # down, by differences of second order in the step of 0.03. Falling up would pay 1 more.
     off = np.where(q < 0, push - 2 * v, push)
     rest = np.trapezoid(0.25 * off**2, long.times)
     top = 1.0 + 0.5 * np.interp(0.0, q, v) ** 2

@@ -59,6 +59,14 @@ class _Splines(eqx.Module):
         return step * jnp.dot(jnp.asarray(used.weights, x.dtype), size) / (4.0 * self.friction)
 
 
+def positive_friction(flow: Flow) -> float:
+    """gamma; raises ArgumentError where it is none or a schedule."""
+    friction = friction_of(flow.geometry)
+    if friction is None or callable(friction) or not float(friction) > 0:
+        raise ArgumentError("flow", flow.geometry.name, "a friction that is a number > 0")
+    return float(friction)
+
+
 def kinetic_path(
     flow: Flow, start: Any, end: Any, time: float, nodes: int, curve: Any
 ) -> StationaryPath:
@@ -72,9 +80,7 @@ def kinetic_path(
     start, end = (x if isinstance(x, Phase) else Phase.at_rest(x) for x in (start, end))
     bound = flow.bind(start)
     whole = hamiltonian(bound.functional)
-    friction = friction_of(flow.geometry)
-    if friction is None or callable(friction) or not float(friction) > 0:
-        raise ArgumentError("flow", flow.geometry.name, "a friction that is a number > 0")
+    friction = positive_friction(flow)
     rows, unravel = flat_points(curve)
     dtype = rows.dtype
     weights = jax.tree.map(
@@ -82,7 +88,7 @@ def kinetic_path(
     )
     mass = ravel_pytree(weights)[0]
     step = time / (nodes - 1)
-    speed = jnp.gradient(rows, step, axis=0)
+    speed = jnp.asarray(jnp.gradient(rows, step, axis=0))
     unit = jnp.max(jnp.abs(rows)) / jnp.max(jnp.abs(speed))
     points = jnp.concatenate([rows, unit * speed], axis=1)
     for place, phase in ((0, start), (-1, end)):

@@ -140,7 +140,7 @@ def _check_joined(problem: DiscreteAction, x: Array, found: Found, times: np.nda
     nodes = len(times)
     if not float(found.sensitivity) > SENSITIVE or nodes < 9:
         return
-    element = problem.element
+    element: Any = problem.element
     at = np.linspace(0, nodes - 1, (nodes - 1) // 2 + 1)
     fewer = np.interp(at, np.arange(nodes), times)
     line = jnp.concatenate([x[:, 0], x[-1:, -1]])

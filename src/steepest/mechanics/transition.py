@@ -32,11 +32,10 @@ from ..geometries import Euclidean
 from ..geometries.string import Strings, evenly, tangents
 from ..roots import root
 from ..schemes import RungeKutta
-from ..schemes.splitting import friction_of
 from ..states import Phase
 from .action import flat_points
 from .geometric import Clock, drift, geometric_path
-from .kinetic_transition import kinetic_path
+from .kinetic_transition import kinetic_path, positive_friction
 from .lagrangian import Lagrangian
 from .stationary import StationaryPath, stationary_path
 
@@ -230,13 +229,15 @@ def _underdamped(
     """The same of a flow in phase space: begun from the path of descent under its friction."""
     if flow.thermal is None:
         raise ArgumentError("flow", str(flow), "a Flow with Thermal noise")
-    friction = friction_of(flow.geometry)
+    positive_friction(flow)
     energy = getattr(flow.functional, "potential", flow.functional)
-    if guess is None and friction is not None and not callable(friction):
-        places = [x.position if isinstance(x, Phase) else x for x in (start, end)]
-        guess = minimum_energy_path(energy, *places, 61, tolerance=0.05)
+    if guess is None:
+        first, last = (x.position if isinstance(x, Phase) else x for x in (start, end))
+        guess = minimum_energy_path(energy, first, last, 61, tolerance=0.05)
     if isinstance(guess, EnergyPath):
-        slow = Flow(energy, Euclidean(), flow.noise)
-        guess, _, _ = _timed(slow, guess.path, time / max(float(friction), 1.0), nodes)
+        # At a friction of at least 1, its own clock: t / gamma of the flow of descent.
+        slow = max(positive_friction(flow), 1.0)
+        descent = Flow(energy, Euclidean(), flow.noise)
+        guess, _, _ = _timed(descent, guess.path, time / slow, nodes)
     del entropic  # div b = -gamma d/m is constant: it moves no path
     return kinetic_path(flow, start, end, time, nodes, guess)
