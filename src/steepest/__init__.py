@@ -114,6 +114,7 @@ _HOME = {
         "generator",
     ],
     "driver": ["solve"],
+    "registry": ["from_card"],
     "bridges": ["SchrodingerBridge", "SchrodingerChain"],
     "agreement": ["CrossCheck", "cross_check"],
     "chaos": ["propagation_of_chaos"],

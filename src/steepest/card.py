@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .states.adaptive import Adaptive
+from .states.points import is_measure
 
 if TYPE_CHECKING:
-    from .flow import Flow
+    from .flow import AbstractFlow, Flow
 
 
-def card_of(flow: Flow) -> dict[str, str]:
+def card_of(flow: AbstractFlow, scheme: Any = None, state: Any = None) -> dict[str, str]:
+    """The rows of the flow's parts, added; with the kind of `state` and the scheme where given."""
+    rows = [part.row() for part in flow.parts]
+    card = {name: " + ".join(dict.fromkeys(row[name] for row in rows)) for name in rows[0]}
+    if (is_measure(state) and card["state"] == "ρ") or isinstance(state, Adaptive):
+        card["state"] += f": {type(state).__name__}"
+    return card if scheme is None else card | {"scheme": scheme.name}
+
+
+def row_of(flow: Flow) -> dict[str, str]:
     """State, functional, geometry, noise; what is conserved, dissipated, and the equilibrium."""
     kinetic, thermal = flow.geometry.kinetic, flow.thermal is not None
     state = "ρ" if flow.geometry.on_measures else "(q, p)" if kinetic else "θ"

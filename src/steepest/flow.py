@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from . import equilibrium as _equilibrium
 from . import tree
-from .card import card_of
+from .card import card_of, row_of
 from .errors import ArgumentError
 from .functionals import AbstractFunctional, ExpectedEnergy, FreeEnergy
 from .functionals.measures import realised
@@ -53,6 +53,10 @@ class AbstractFlow(eqx.Module):
     @abc.abstractmethod
     def parts(self) -> tuple[Flow, ...]:
         """The single flows whose velocities add."""
+
+    def card(self, scheme: Any = None, state: Any = None) -> dict[str, str]:
+        """The flow as one row of the table in section 7.6; with scheme and state where given."""
+        return card_of(self, scheme, state)
 
     @property
     def invariants(self) -> dict[str, Any]:
@@ -293,9 +297,9 @@ class Flow(AbstractFlow):
                 noise = extra if noise is None else noise + extra
         return _equilibrium.equilibrium(functional, self.geometry, noise)
 
-    def card(self) -> dict[str, str]:
-        """The flow as one row of the table in section 7.6."""
-        return card_of(self)
+    def row(self) -> dict[str, str]:
+        """What `card` says of this part."""
+        return row_of(self)
 
     def __str__(self) -> str:
         return " | ".join(f"{key}: {value}" for key, value in self.card().items())

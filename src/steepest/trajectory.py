@@ -53,12 +53,10 @@ class Trajectory:
 
     @property
     def row(self) -> dict[str, str]:
-        """What ran, in words: the flow's row and the scheme."""
+        """What ran, in words: the structure card (see `flow.card`)."""
         if self.flow is None:
             return self.description
-        parts = [part.card() for part in self.flow.parts]
-        row = {name: " + ".join(part[name] for part in parts) for name in parts[0]}
-        return row | {"scheme": self.scheme.name}
+        return self.flow.card(self.scheme, self.states)
 
     def __len__(self) -> int:
         return len(self.times)

@@ -37,7 +37,7 @@ class Job:
     @property
     def row(self) -> dict[str, str]:
         """What runs, in words."""
-        return self.flow.card() | {"scheme": self.scheme.name}
+        return self.flow.card(self.scheme, self.state)
 
 
 def build(spec: Spec, allow_code: bool = False) -> Job:

@@ -126,7 +126,8 @@ class Norm(AbstractGeometry):
 
     @property
     def name(self):
-        return f"Norm({self.kind}{', unit' if self.unit else ''})"
+        steps = f", {self.iterations} Newton-Schulz" if self.iterations else ""
+        return f"Norm({self.kind}{', unit' if self.unit else ''}{steps})"
 
 
 def _over(c: Array, size: Array) -> Array:

@@ -55,8 +55,8 @@ class Metriplectic(Flow):
         self.geometry.check(state)
         return self
 
-    def card(self):
-        return super().card() | {
+    def row(self):
+        return super().row() | {
             "conserves": self.energy.name,
             "dissipates": "nothing" if not self.geometry.dissipative else "makes entropy",
         }

@@ -18,6 +18,8 @@ from . import chains, clouds, laws, motions, points
 from .algorithm import Algorithm as Algorithm
 from .algorithm import Composed as Composed
 from .algorithm import Setting as Setting
+from .design import Design as Design
+from .design import from_card as from_card
 from .structure import structure
 
 ALGORITHMS: tuple[Algorithm, ...] = (
@@ -60,6 +62,4 @@ def recognise(flow: Any, scheme: Any, state: Any) -> tuple[str, ...]:
 def card(flow: Any, scheme: Any, state: Any) -> dict[str, str]:
     """The structure card with its scheme and its known names (section 7.6)."""
     names = recognise(flow, scheme, state)
-    parts = [part.card() for part in flow.parts]
-    row = {name: " + ".join(part[name] for part in parts) for name in parts[0]}
-    return row | {"scheme": scheme.name, "known as": "; ".join(names) or "new"}
+    return flow.card(scheme, state) | {"known as": "; ".join(names) or "new"}
