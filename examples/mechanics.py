@@ -85,8 +85,11 @@ def mueller_brown(p):
     return jnp.sum(height * jnp.exp(a * x**2 + b * x * y + c * y**2))
 
 
-def crossing(time: float = 0.1):
-    """(minimum energy path, most probable path of Langevin dynamics in `time`)."""
+def crossing(time: float = 1.0):
+    """(minimum energy path, most probable path of Langevin dynamics in `time`).
+
+    The slowest rate at the minima is 411: most of so long a time is spent waiting.
+    """
     start, end = jnp.array([-0.55822363, 1.44172584]), jnp.array([0.62349941, 0.02803776])
     curve = minimum_energy_path(mueller_brown, start, end, 61, tolerance=0.03)
     flow = st.Flow(st.Energy(mueller_brown), st.Euclidean(), st.Thermal(10.0))

@@ -265,6 +265,32 @@ def test_networks_have_the_shape_of_their_points():
     assert found.model.network.variables["a"] != 2.0
 
 
+def test_a_flax_module_is_a_network():
+    nn = pytest.importorskip("flax.linen")
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, noise):
+            h = nn.silu(nn.Dense(8)(jnp.append(x, noise)))
+            return nn.Dense(2, kernel_init=nn.initializers.zeros)(h)
+
+    module = Net()
+    variables = module.init(KEY, jnp.zeros(2, jnp.float32), jnp.float32(0.0))
+    applied = diffusion.Applied(lambda v, x, noise, label: module.apply(v, x, noise), variables)
+    side = 3.0 * (np.arange(400) % 2)[:, None] - 1.5
+    data = (side + 0.3 * np.random.default_rng(0).normal(size=(400, 2))).astype(np.float32)
+    found = diffusion.fit(EDM, applied, data, KEY, steps=200, learning_rate=1e-2, batch_size=64)
+    loss = lambda net: np.trapezoid(  # noqa: E731
+        diffusion.reverse_books(
+            EDM, eqx.tree_at(lambda m: m.network, found.model, net), data, KEY, levels=8
+        ).loss
+    )
+    # It starts as the score of the Gaussian with the data's moments, and learns what that lacks.
+    assert loss(found.model.network) < 0.97 * loss(applied)
+    x = diffusion.sample(EDM, found.model, KEY, 20, steps=5)
+    assert x.shape == (20, 2) and bool(jnp.isfinite(x).all())
+
+
 def test_any_callable_is_a_network():
     # Zero is the exact velocity of an isotropic Gaussian, and the default scheme is exact on it.
     mean = jnp.array([1.0, -2.0], jnp.float32)

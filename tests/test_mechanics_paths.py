@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
+from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import ellipk
 
@@ -169,23 +171,136 @@ def mueller_brown(p):
     return jnp.sum(height * jnp.exp(a * x**2 + b * x * y + c * y**2))
 
 
-def test_the_transition_path_of_mueller_and_brown():
+MINIMA = jnp.array([-0.55822363, 1.44172584]), jnp.array([0.62349941, 0.02803776])
+
+
+@pytest.fixture(scope="module")
+def crossing():
+    """(minimum energy path, flow) from one minimum of Müller and Brown's potential to another."""
+    curve = minimum_energy_path(mueller_brown, *MINIMA, 61, tolerance=0.03)
+    return curve, st.Flow(st.Energy(mueller_brown), st.Euclidean(), st.Thermal(10.0))
+
+
+def test_the_transition_path_of_mueller_and_brown(crossing):
     """Saddle and energies of the literature; S is what is climbed: 106.03 to it, then 8.52.
 
     Published (Müller and Brown, 1979): minima -146.700, -80.768, -108.167; saddles -40.665,
-    -72.249.
+    -72.249. In a time of 1, some 400 relaxations, S - climbed = exp(-400) and it is order 2 in the
+    points; it falls with the time.
     """
-    start, end = jnp.array([-0.55822363, 1.44172584]), jnp.array([0.62349941, 0.02803776])
-    curve = minimum_energy_path(mueller_brown, start, end, 61, tolerance=0.03)
+    curve, flow = crossing
     np.testing.assert_allclose(curve.saddle, [-0.822, 0.624], atol=1e-3)
     np.testing.assert_allclose(curve.barrier, 146.700 - 40.665, atol=2e-3)
-    flow = st.Flow(st.Energy(mueller_brown), st.Euclidean(), st.Thermal(10.0))
-    path = transition_path(flow, start, end, 0.1, 1001, guess=curve)
-    assert path.morse_index == 0
     climbed = (146.700 - 40.665) + (80.768 - 72.249)
-    assert 0 < float(path.action) - climbed < 0.05
-    heights = jax.vmap(mueller_brown)(path.path)
+    paths = {n: transition_path(flow, *MINIMA, 1.0, n, guess=curve) for n in (251, 501)}
+    assert all(path.morse_index == 0 for path in paths.values())
+    coarse, fine = (float(paths[n].action) for n in (251, 501))
+    assert abs(fine - climbed) < 0.01 and abs((climbed - coarse) / (climbed - fine) - 4) < 0.6
+    heights = jax.vmap(mueller_brown)(paths[501].path)
     np.testing.assert_allclose(heights.max(), -40.665, atol=0.1)
+    # It waits longest where the curve passes a saddle and a minimum, not at its ends.
+    waits = np.diff(np.asarray(paths[501].times))
+    places = np.asarray(paths[501].path)[np.argsort(waits)[-4:]]
+    for known in ([-0.822, 0.624], [-0.050, 0.467]):
+        assert np.linalg.norm(places - known, axis=1).min() < 0.02
+    assert waits[-1] < waits.max() / 2
+
+
+def test_curve_and_clock_agree_with_newtons_method_in_time(crossing):
+    """At 0.05, where round-off does not decide yet, S, path and momenta are those of order 6."""
+    curve, flow = crossing
+    found = transition_path(flow, *MINIMA, 0.05, 1001, guess=curve)
+    times = jnp.linspace(0.0, 0.05, 501)
+    at = jax.vmap(lambda c: jnp.interp(times, found.times, c), 1, 1)(found.path)
+    lagrangian = onsager_machlup(flow, entropic=False)
+    exact = stationary_path(lagrangian, *MINIMA, 0.0, 0.05, 501, 6, at)
+    # Order 2: 0.029 at 501 points, of which a quarter is left.
+    np.testing.assert_allclose(found.action, exact.action, atol=0.01)
+    assert exact.morse_index == found.morse_index == 0
+    assert float(jnp.abs(at - exact.path).max()) < 4e-4
+    for one, two in zip(found.momenta, exact.momenta, strict=True):
+        np.testing.assert_allclose(one, two, atol=2e-3)
+
+
+@pytest.mark.parametrize("time", [5.0, 20.0])
+def test_a_long_wait_is_shared_as_the_conserved_energy_says(time):
+    """One dimension, by quadrature: t = int dx/sqrt(E'^2 + c) gives c, then S and when it crosses.
+
+    At time 20 c is 8e-6: S is that of an endless time to 1e-6, and the saddle is passed at 9.6.
+    """
+    slope = lambda x: x**3 - x + 0.1  # noqa: E731
+    energy = lambda x: x**4 / 4 - x**2 / 2 + x / 10  # noqa: E731
+    low, top, high = np.sort(np.roots([1.0, 0.0, -1.0, 0.1]).real)
+    between = lambda fn, a, b: quad(fn, a, b, epsabs=0, epsrel=1e-11, limit=400)[0]  # noqa: E731
+    passing = lambda l, a, b: between(lambda x: (slope(x) ** 2 + np.exp(l)) ** -0.5, a, b)  # noqa: E731, E741
+    log_c = brentq(lambda l: passing(l, low, top) + passing(l, top, high) - time, -30, 3)  # noqa: E741
+    speed = lambda x: np.sqrt(slope(x) ** 2 + np.exp(log_c))  # noqa: E731
+    travelled = between(speed, low, top) + between(speed, top, high)
+    exact = 0.5 * (travelled + energy(high) - energy(low)) - 0.25 * np.exp(log_c) * time
+    flow = st.Flow(st.Energy(lambda x: jnp.sum(energy(x))), st.Euclidean(), st.Thermal(0.1))
+    found = transition_path(flow, jnp.array([low]), jnp.array([high]), time, 401)
+    np.testing.assert_allclose(found.action, exact, atol=2e-5)
+    crossed = np.interp(top, found.path[:, 0], found.times)
+    # Where between two points the force vanishes is known to 1 % of their distance, and with it the
+    # share of a wait of log(1/0.01)/rate around it.
+    np.testing.assert_allclose(crossed, passing(log_c, low, top), atol=0.05)
+    with pytest.raises(st.NotConverged, match="only waits"):
+        transition_path(flow, jnp.array([low]), jnp.array([high]), 1e4, 401)
+
+
+def test_kinetic_paths_of_an_oscillator_have_the_exponent_of_its_transition_law():
+    """dx = A x dt + (0, sqrt(2 gamma T)) dW is Gaussian: S/T = d . C^-1 d / 2, order 4 in the step.
+
+    Its covariance C by the matrix exponential (Van Loan); momenta are its slopes in both ends.
+    """
+    k, mass, friction, temperature, time = 1.3, 0.8, 0.6, 0.7, 2.0
+    energy = st.Hamiltonian(st.Energy(lambda x: 0.5 * k * jnp.sum(x**2)), mass)
+    geometry = st.Symplectic() + st.Friction(friction)
+    flow = st.Flow(energy, geometry, st.Thermal(temperature))
+    a, b = np.array([0.5, -0.3]), np.array([1.1, 0.4])
+    field = np.array([[0.0, 1 / mass], [-k, -friction / mass]])
+    noise = np.diag([0.0, 2 * friction * temperature])
+    both = scipy.linalg.expm(np.block([[-field, noise], [np.zeros((2, 2)), field.T]]) * time)
+    move = both[2:, 2:].T
+    force = np.linalg.solve(move @ both[:2, 2:], b - move @ a)
+    exact = 0.5 * (b - move @ a) @ force
+    point = lambda x: st.Phase(jnp.array(x[:1]), jnp.array(x[1:]))  # noqa: E731
+    errors = []
+    for n in (17, 33):
+        guess = jnp.linspace(0.5, 1.1, n)[:, None]
+        found = transition_path(flow, point(a), point(b), time, n, guess=guess)
+        assert found.morse_index == 0
+        errors.append(float(found.action) / temperature - exact)
+    assert 0 < errors[1] < 1e-6 and abs(np.log2(errors[0] / errors[1]) - 4) < 0.1
+    ends = [np.concatenate([p.position, p.momentum]) for p in found.momenta]
+    np.testing.assert_allclose(ends[0], move.T @ force * temperature, rtol=1e-5)
+    np.testing.assert_allclose(ends[1], force * temperature, rtol=1e-5)
+
+
+def test_kinetic_paths_climb_as_they_fell_and_pay_the_barrier():
+    """(x^2 - 1)^2: up to the saddle the noise undoes twice the friction, down it does nothing.
+
+    S falls to the barrier, 1, with the time; friction 10 costs what the overdamped flow does in the
+    clock t/gamma, but for 1/gamma^2 of a relative change in rates.
+    """
+    energy = st.Energy(lambda x: jnp.sum((x**2 - 1) ** 2))
+    ends = jnp.array([-1.0]), jnp.array([1.0])
+    flow = lambda g: st.Flow(energy, st.Symplectic() + st.Friction(g), st.Thermal(0.1))  # noqa: E731
+    short, long = (transition_path(flow(1.0), *ends, t, 401) for t in (6.0, 12.0))
+    assert 1.0 < long.action < 1.1 < short.action and long.morse_index == 0
+    q, v = np.asarray(long.path.position)[:, 0], np.asarray(long.path.momentum)[:, 0]
+    push = np.gradient(v, np.asarray(long.times)) + 4 * q * (q**2 - 1) + v
+    # v (a + dE) is the rate of H: S = H at the top + what is not 2 v on the way up + all on the way
+    # down, by differences of second order in the step of 0.03. Falling up would pay 1 more.
+    off = np.where(q < 0, push - 2 * v, push)
+    rest = np.trapezoid(0.25 * off**2, long.times)
+    top = 1.0 + 0.5 * np.interp(0.0, q, v) ** 2
+    np.testing.assert_allclose(rest, float(long.action) - top, atol=2e-3)
+    assert rest < 0.1
+    thick = transition_path(flow(10.0), *ends, 20.0, 401)
+    over = st.Flow(energy, st.Euclidean(), st.Thermal(0.1))
+    plain = transition_path(over, *ends, 2.0, 401, 4, guess=jnp.linspace(-1, 1, 401)[:, None])
+    np.testing.assert_allclose(thick.action, plain.action, rtol=0.1)
 
 
 def test_the_onsager_machlup_lagrangian_of_an_ornstein_uhlenbeck_process():
@@ -300,6 +415,18 @@ THERMAL = st.Flow(st.Energy(lambda x: jnp.sum(x**2)), st.Euclidean(), st.Thermal
             ),
             st.ArgumentError,
             "every coordinate",
+        ),
+        (
+            lambda: transition_path(
+                st.Flow(st.Energy(jnp.sum), st.Symplectic(), st.Thermal(1.0)), 0.0, 1.0, 1.0, 9
+            ),
+            st.ArgumentError,
+            "friction",
+        ),
+        (
+            lambda: transition_path(THERMAL, jnp.zeros(1), jnp.ones(1), -1.0, 9),
+            st.ArgumentError,
+            "time",
         ),
         (lambda: minimum_energy_path(jnp.sum, jnp.ones(2), jnp.ones(2), 3), st.ArgumentError, "5"),
         (lambda: FlowMap(THERMAL), st.ArgumentError, "noisy"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,24 +63,26 @@ def first_variation(lagrangian: Lagrangian, path: Any, times: Float[Array, " n"]
     return jax.tree.map(lambda x: x.at[0].set(0.0).at[-1].set(0.0), slope)
 
 
-def element(
-    lagrangian: Lagrangian, unravel: Callable[[Array], Any], order: int
-) -> Callable[..., Float[Array, ""]]:
+class Polynomials(eqx.Module):
     """(x, t, step) -> the action of one step whose path is a polynomial of degree order/2.
 
     `x` (order/2 + 1, d): its values at the Lobatto points of the step, the ends among them.
     """
-    values, slopes = interpolation("gauss", order)
-    used = table("gauss", order)
 
-    def one(x: Float[Array, "k d"], t: Any, step: Any) -> Float[Array, ""]:
+    lagrangian: Lagrangian
+    unravel: Callable[[Array], Any] = eqx.field(static=True)
+    order: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "k d"], t: Any, step: Any) -> Float[Array, ""]:
+        values, slopes = interpolation("gauss", self.order)
+        used = table("gauss", self.order)
         q = jnp.asarray(values, x.dtype) @ x
         v = jnp.asarray(slopes, x.dtype) @ x / step
         at = t + step * jnp.asarray(used.nodes, x.dtype)
-        found = jax.vmap(lambda a, b, s: lagrangian(unravel(a), unravel(b), s))(q, v, at)
+        found = jax.vmap(lambda a, b, s: self.lagrangian(self.unravel(a), self.unravel(b), s))(
+            q, v, at
+        )
         return step * jnp.dot(jnp.asarray(used.weights, x.dtype), found)
-
-    return one
 
 
 def flat_points(path: Any) -> tuple[Float[Array, "n d"], Callable[[Array], Any]]:

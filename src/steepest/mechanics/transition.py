@@ -28,10 +28,14 @@ from ..driver import solve
 from ..errors import ArgumentError, NotConverged
 from ..flow import Flow
 from ..functionals import AbstractFunctional, Energy
-from ..geometries.string import Strings, arc_length, evenly, tangents
+from ..geometries import Euclidean
+from ..geometries.string import Strings, evenly, tangents
 from ..roots import root
 from ..schemes import RungeKutta
+from ..states import Phase
 from .action import flat_points
+from .geometric import Clock, drift, geometric_path
+from .kinetic_transition import kinetic_path, positive_friction
 from .lagrangian import Lagrangian
 from .stationary import StationaryPath, stationary_path
 
@@ -65,14 +69,11 @@ class _Fluctuation(eqx.Module):
 
     def __call__(self, x: Any, v: Any) -> Any:
         flow = self.flow
-        drift = lambda y: tree.scale(  # noqa: E731
-            -1.0, flow.geometry.sharp(y, flow.functional.differential(y))
-        )
-        cost = 0.25 * flow.geometry.length_sq(x, tree.sub(v, drift(x)))
+        cost = 0.25 * flow.geometry.length_sq(x, tree.sub(v, drift(flow, x)))
         if not self.entropic:
             return cost
         flat, unravel = ravel_pytree(x)
-        bend = jax.jacfwd(lambda y: ravel_pytree(drift(unravel(y)))[0])(flat)
+        bend = jax.jacfwd(lambda y: ravel_pytree(drift(flow, unravel(y)))[0])(flat)
         temperature = jnp.asarray(flow.temperature(), flat.dtype)
         return cost + 0.5 * temperature * jnp.trace(bend)
 
@@ -183,44 +184,60 @@ def transition_path(
 
     `stationary_path` of the Onsager-Machlup Lagrangian; its `action` is S, and exp(-S/T) the weight
     of the path. `entropic`: see `onsager_machlup`. `guess`: as there, or an `EnergyPath` (None:
-    that of the energy), which is run through at the speed that suits the time. A Morse index of 0
-    says that it is a local minimum of S. Raises NotConverged also where `time` is so long that the
-    path only waits at minima and saddles: the share of each is then not determined, while S is that
-    of a shorter time.
+    that of the energy), which is run through at the speed that suits the time. In a time so long
+    that the nodes cannot tell the energy of that speed from zero, the path waits at minima and
+    saddles: then it is a geodesic of Jacobi's metric, of order 2, with its points evenly along the
+    curve and their `times` to the digits of the clock (`entropic` is refused there). A Morse index
+    of 0 says that it is a local minimum of S. Raises ArgumentError for unusable input, NotConverged
+    where no path is found.
     """
+    if not (math.isfinite(time) and time > 0):
+        raise ArgumentError("time", time, "a finite number > 0")
+    if not isinstance(nodes, int) or nodes < 4:
+        raise ArgumentError("nodes", nodes, "an integer of at least 4")
+    if isinstance(flow, Flow) and flow.geometry.kinetic:
+        return _underdamped(flow, start, end, time, nodes, entropic, guess)
     lagrangian = onsager_machlup(flow, entropic)
+    start, end = tree.as_float(start, "start"), tree.as_float(end, "end")
     if guess is None:
         guess = minimum_energy_path(flow.functional, start, end, 61, tolerance=0.05)
     if isinstance(guess, EnergyPath):
-        guess = _timed(flow, guess.path, time, nodes)
+        points, log_c, least = _timed(flow, guess.path, time, nodes)
+        if math.exp(log_c) < least and not entropic:
+            return geometric_path(flow, guess.path, time, nodes)
+        guess = points
     return stationary_path(lagrangian, start, end, 0.0, time, nodes, order, guess)
 
 
-def _timed(flow: Flow, curve: Any, time: float, nodes: int) -> Any:
-    """Points of a curve at equal times, at the speed sqrt(|dE|^2 + c) that takes `time` in all.
+def _timed(flow: Flow, curve: Any, time: float, nodes: int) -> tuple[Any, float, float]:
+    """A curve at equal times, at the speed that takes `time`; its log c, and what nodes tell of c.
 
-    That is the speed of least action along a given curve, c its conserved energy.
+    That is the speed of least action along a given curve, c four times its conserved energy.
     """
     rows, unravel = flat_points(curve)
-    fine = evenly(rows, 2001)
-    force = np.asarray(
-        jax.vmap(lambda x: jnp.linalg.norm(jax.grad(lambda y: flow.functional(unravel(y)))(x)))(
-            fine
-        )
-    )
-    length = np.asarray(arc_length(fine))
+    rows = evenly(rows, nodes)
+    clock = Clock(flow, rows, unravel)
+    log_c = clock.log_c(time)
+    at = np.interp(time * np.linspace(0.0, 1.0, nodes), clock.times(log_c), np.arange(nodes))
+    points = jax.vmap(lambda c: jnp.interp(at, np.arange(nodes), c), 1, 1)(rows)
+    return jax.vmap(unravel)(points), log_c, float(clock.root.max()) ** 2
 
-    def clock(log_c: float) -> np.ndarray:
-        slowness = 1.0 / np.sqrt(force**2 + np.exp(log_c))
-        steps = 0.5 * (slowness[1:] + slowness[:-1]) * np.diff(length)
-        return np.append(0.0, np.cumsum(steps))
 
-    low, high = -60.0, 60.0
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if clock(middle)[-1] > time else (low, middle)
-    at = clock(low)
-    times = np.linspace(0.0, at[-1], nodes)
-    position = jnp.asarray(np.interp(times, at, length), fine.dtype)
-    points = jax.vmap(lambda c: jnp.interp(position, jnp.asarray(length), c), 1, 1)(fine)
-    return jax.vmap(unravel)(points)
+def _underdamped(
+    flow: Flow, start: Any, end: Any, time: float, nodes: int, entropic: bool, guess: Any
+) -> StationaryPath:
+    """The same of a flow in phase space: begun from the path of descent under its friction."""
+    if flow.thermal is None:
+        raise ArgumentError("flow", str(flow), "a Flow with Thermal noise")
+    positive_friction(flow)
+    energy = getattr(flow.functional, "potential", flow.functional)
+    if guess is None:
+        first, last = (x.position if isinstance(x, Phase) else x for x in (start, end))
+        guess = minimum_energy_path(energy, first, last, 61, tolerance=0.05)
+    if isinstance(guess, EnergyPath):
+        # At a friction of at least 1, its own clock: t / gamma of the flow of descent.
+        slow = max(positive_friction(flow), 1.0)
+        descent = Flow(energy, Euclidean(), flow.noise)
+        guess, _, _ = _timed(descent, guess.path, time / slow, nodes)
+    del entropic  # div b = -gamma d/m is constant: it moves no path
+    return kinetic_path(flow, start, end, time, nodes, guess)

@@ -100,7 +100,7 @@ class Splitting(AbstractScheme):
         check_kinetic(self, flow, state)
         part = flow.parts[0]
         _check_speed(part, state)
-        friction = _friction(part.geometry.at(0.0))
+        friction = friction_of(part.geometry.at(0.0))
         if "O" not in self.word and (friction is not None or part.thermal is not None):
             raise ArgumentError(
                 "scheme", self.name, "this flow has friction: use BAOAB(step) or OBABO(step)"
@@ -152,7 +152,7 @@ class Bath(eqx.Module):
         part = flow.parts[0]
         thermal = part.thermal
         return cls(
-            _friction(part.geometry.at(time)),
+            friction_of(part.geometry.at(time)),
             part.temperature(time),
             hamiltonian(part.functional),
             _thermostat(part.geometry),
@@ -263,10 +263,10 @@ def _check_speed(part: Any, state: Any) -> None:
         raise ArgumentError("temperature", given, "start from Isokinetic.start(key, position, T)")
 
 
-def _friction(geometry: Any) -> Any | None:
+def friction_of(geometry: Any) -> Any | None:
     """The total friction coefficient of a kinetic geometry, None without friction."""
     if isinstance(geometry, Wasserstein):
-        return _friction(geometry.ground)
+        return friction_of(geometry.ground)
     total = None
     for term in geometry.terms:
         factor = 1.0
