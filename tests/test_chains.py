@@ -10,8 +10,9 @@ from scipy import stats
 
 import steepest as st
 from steepest.inference import as_kernel, fit
-from steepest.inference.diagnostics import agreement, energy_exchange, stationarity, within
+from steepest.inference.diagnostics import agreement, energy_exchange, stationarity
 from steepest.inference.dynamics import step_costs
+from steepest.inference.identities import within
 from steepest.inference.sampling_error import sampling_error
 from steepest.inference.tuning import next_length, next_step, reshape, slowest
 

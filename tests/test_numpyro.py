@@ -11,6 +11,7 @@ import scipy.stats
 from steepest.cli.posterior import read_posterior
 from steepest.errors import ArgumentError
 from steepest.inference import Target
+from steepest.inference.given import flat_draws
 from steepest.problems import numpyro_model
 
 S = scipy.stats
@@ -64,7 +65,10 @@ def test_sites_and_plates_name_the_coordinates(problem):
     assert problem.dims == {"shape": (), "share": (), "rate": ("place",)}
     target = Target.of(problem)
     assert target.names == ("rate[0]", "rate[1]", "rate[2]", "shape", "share")
-    back = target.constrained(np.random.default_rng(0).normal(size=(2, 5, 5)))
+    draws = np.random.default_rng(0).normal(size=(2, 5, 5))
+    back = target.constrained(draws)
+    sites = {name: back[name] for name in ("share", "shape", "rate")}
+    np.testing.assert_allclose(flat_draws(sites, target), draws, rtol=1e-8, atol=1e-10)
     assert {k: v.shape for k, v in back.items()} == {
         "shape": (2, 5),
         "share": (2, 5),

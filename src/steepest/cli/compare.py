@@ -1,4 +1,7 @@
-"""`steepest compare`: one posterior, several methods, a certificate each, the draws to use."""
+"""`steepest compare`: one posterior, several methods, a certificate each, the draws to use.
+
+`steepest certify` is the same with draws from elsewhere in place of methods.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import environment, folder, unfinished
+from .certify import check_file, read_draws
 from .posterior import PosteriorSpec, read_posterior
 
 if TYPE_CHECKING:
@@ -22,18 +26,26 @@ def command(
     settings: Sequence[str],
     seed: int | None,
     allow_code: bool,
-    resume: bool,
-    every: float,
+    resume: bool = False,
+    every: float = unfinished.EVERY,
+    draws: Path | None = None,
 ) -> int:
-    """The whole command; returns the exit code. Raises SteepestError for wrong input."""
+    """The whole command; returns the exit code. Raises SteepestError for wrong input.
+
+    `draws`: a file whose draws are certified instead.
+    """
     given = [*settings]
     given += [] if budget is None else [f"compare.budget={budget}"]
     given += [f"compare.methods={_listed(methods)}"] if methods else []
     given += [] if seed is None else [f"compare.seed={seed}"]
     spec = read_posterior(posterior, given)
-    out = Path("runs") / spec.title if out is None else out
+    name, ending, inputs = "compare", "", [posterior]
+    if draws is not None:
+        check_file(draws)
+        name, ending, inputs = "certify", "_certified", [posterior, str(draws)]
+    out = Path("runs") / f"{spec.title}{ending}" if out is None else out
     place = folder.check_place(out)
-    words = ["steepest", "compare", posterior, "--out", str(out)]
+    words = ["steepest", name, *inputs, "--out", str(out)]
     words += [word for setting in given for word in ("--set", setting)]
     words += ["--allow-code"] if allow_code else []
     words += unfinished.words(resume, every)
@@ -42,7 +54,7 @@ def command(
     import jax
 
     with jax.enable_x64(spec.compare.precision == "float64"):
-        return _run(spec, place, words, allow_code, kept)
+        return _run(spec, place, words, allow_code, kept, draws)
 
 
 def _listed(methods: Sequence[str]) -> str:
@@ -52,13 +64,18 @@ def _listed(methods: Sequence[str]) -> str:
 
 
 def _run(
-    spec: PosteriorSpec, place: Path, words: list[str], allow_code: bool, kept: Checkpoint
+    spec: PosteriorSpec,
+    place: Path,
+    words: list[str],
+    allow_code: bool,
+    kept: Checkpoint,
+    draws: Path | None,
 ) -> int:
     import time
 
     import jax
 
-    from ..inference import Answer, compare
+    from ..inference import Answer, Budget, Comparison, Target, certify, compare
     from ..inference.methods import method
     from . import present_comparison, screen
     from .provenance import data_file, provenance, resolved
@@ -66,7 +83,8 @@ def _run(
     for name in spec.compare.methods:
         method(name)  # a wrong name is told before anything is read
     began, before = datetime.now(UTC), time.perf_counter()
-    screen.say(f"steepest compare {spec.name}")
+    command = " ".join(words[:2])
+    screen.say(f"{command} {spec.name}")
     problem = spec.build(allow_code)
     for note in problem.notes:
         screen.say(note, "dim")
@@ -76,21 +94,29 @@ def _run(
             screen.say(f"{name}: {answer.certificate.verdict}")
 
     options = spec.compare
-    found = compare(
-        problem,
-        options.methods or None,
-        options.budget,
-        key=jax.random.key(options.seed),
-        tolerance=options.tolerance,
-        progress=progress,
-        checkpoint=kept,
-    )
+    key = jax.random.key(options.seed)
+    if draws is None:
+        found = compare(
+            problem,
+            options.methods or None,
+            options.budget,
+            key=key,
+            tolerance=options.tolerance,
+            progress=progress,
+            checkpoint=kept,
+        )
+    else:
+        target = Target.of(problem)
+        answer = certify(read_draws(draws, target), target, options.budget, key=key)
+        progress(answer.method, answer)
+        found = Comparison(target, Budget(options.budget), (answer,), ())
     for name, why in found.failed:
         screen.say(f"{name} gave no answer: {why}", "yellow")
     seconds = {answer.method: sum(answer.seconds.values()) for answer in found.answers}
     seconds["in all"] = time.perf_counter() - before
     tables = spec.tables()
-    again = "steepest compare spec.toml --out again" + (" --allow-code" if allow_code else "")
+    again = " ".join([command, "spec.toml", *words[3 : words.index("--out")], "--out again"])
+    again += " --allow-code" if allow_code else ""
     rows = provenance(
         words,
         again,
@@ -101,7 +127,7 @@ def _run(
         data=data_file(tables, spec.folder),
     )
     text = resolved(tables, spec.folder, place)
-    record = present_comparison.record(spec.title, problem, found, text, rows)
+    record = present_comparison.record(spec.title, problem, found, text, rows, command)
     screen.comparison(found.rows())
     if record.summary:
         screen.summary(record.summary)

@@ -19,7 +19,14 @@ from ..report import Picture, Record, Sheet
 from .pages import write_page, write_table
 
 
-def record(title: str, problem: Problem, found: Comparison, spec: str, provenance: Any) -> Record:
+def record(
+    title: str,
+    problem: Problem,
+    found: Comparison,
+    spec: str,
+    provenance: Any,
+    command: str = "steepest compare",
+) -> Record:
     """Everything that the report says."""
     best = found.best
     shown = best if best is not None else _least_bad(found)
@@ -39,7 +46,7 @@ def record(title: str, problem: Problem, found: Comparison, spec: str, provenanc
         spec=spec,
         provenance=provenance,
         sheets=tuple(_sheets(found)),
-        command="steepest compare",
+        command=command,
     )
 
 

@@ -123,21 +123,14 @@ def _adjusted(
         z = ensemble.saved(run)
         draws = ensemble.energy.places(z)
         spread = sampling_error(draws)
-        statements = diagnose(ensemble, z, spread, run.ledger, every=every)
+        statements, _ = diagnose(
+            ensemble.energy, z, spread, account, ensemble.next_key(), moved=(run.ledger, every)
+        )
         certificate = Certificate(tuple(statements), mean=spread.mean, sd=spread.sd)
     account.book("certify", watch)
     leaps = getattr(move.scheme(tuned.step, tuned.length), "leaps", 1)
-    return Answer(
-        name,
-        target,
-        draws,
-        certificate,
-        account.spent,
-        account.seconds,
-        ledger=run.ledger,
-        phases=account.phases,
-        notes=(f"{note}; step {tuned.step:.3g}, {leaps:.3g} leaps",),
-    )
+    note = f"{note}; step {tuned.step:.3g}, {leaps:.3g} leaps"
+    return answer_of(name, ensemble, draws, certificate, run.ledger, note)
 
 
 def prepare(
@@ -162,12 +155,34 @@ def prepare(
     return ensemble, tuned, note
 
 
+def answer_of(
+    name: str,
+    ensemble: Ensemble,
+    draws: np.ndarray,
+    certificate: Certificate,
+    ledger: Any = None,
+    *notes: str,
+) -> Answer:
+    """The answer of an ensemble that has run, with what its account says."""
+    account = ensemble.account
+    return Answer(
+        name,
+        ensemble.energy.target,
+        draws,
+        certificate,
+        account.spent,
+        account.seconds,
+        ledger=ledger,
+        phases=account.phases,
+        notes=notes,
+    )
+
+
 def unfinished(name: str, ensemble: Ensemble) -> Answer:
     """The answer where the budget ends with warm-up: the chains as they stand."""
-    account, target = ensemble.account, ensemble.energy.target
-    certificate = uncertified(f"{account.limit} gradients do not reach beyond warm-up")
+    why = f"{ensemble.account.limit} gradients do not reach beyond warm-up"
     draws = ensemble.energy.places(ensemble.positions)[:, None]
-    return Answer(name, target, draws, certificate, account.spent, account.seconds)
+    return answer_of(name, ensemble, draws, uncertified(why))
 
 
 def how_many(budget: Budget) -> int:

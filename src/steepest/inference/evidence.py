@@ -39,6 +39,9 @@ SEARCH = 0.1
 CHAINS = 1.2
 """In all, in units of sqrt(budget): many ancestors and long chains are worth about the same."""
 
+GIVEN = 0.25
+"""Of the budget, the most for the energies of draws that are given."""
+
 CONFIDENCE = 0.99
 """Of a bracket: more than the 95 % of a certificate, as Student's t takes logarithms to be normal,
 and they are skewed where estimates are poor."""
@@ -148,7 +151,10 @@ def anneal(
         protocol = pilot(bridge, keys[1], int(PILOT * budget))
         if protocol is None:
             return None
-        left = (budget - bridge.gradients) / bridge.count
+        if draws is not None:
+            draws = _given(bridge, draws, int(GIVEN * budget))
+        spared = 0 if draws is None else draws.shape[0] * draws.shape[1]
+        left = (budget - bridge.gradients - spared) / bridge.count
         middle = protocol.last - 1
         length = int(left / (1 + 2 * middle + final))
         last = int(left - length * (1 + 2 * middle))
@@ -161,7 +167,7 @@ def anneal(
         begin, gap = up.draws, up.gaps[-1]
         assert gap is not None
         if draws is not None:
-            begin, gap = _given(bridge, draws)
+            begin, gap, _ = bridge.valued(draws)
         down = backward(bridge, protocol, length, begin, gap, keys[3])
     seconds = {"compile": tune.compile + run.compile, "tune": tune.run, "run": run.run}
     evidence = summarise(up, down, protocol, bridge, seconds, draws is not None, found.notes)
@@ -322,17 +328,16 @@ def _reference(target: Target, key: Any, budget: int, given: Any) -> Reference:
     return Reference(given, 0)
 
 
-def _given(bridge: Bridge, draws: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Draws (chain, save, d) shared out among the islands, and V there."""
+def _given(bridge: Bridge, draws: Any, most: int) -> np.ndarray:
+    """About `most` of the draws (chain, save, d), evenly, shared out among the islands."""
     draws = np.asarray(draws, float)
     d = bridge.target.dimension
     if draws.ndim != 3 or draws.shape[-1] != d:
         raise ArgumentError("draws", f"shape {draws.shape}", f"expected (chain, save, {d})")
     flat = draws.reshape(-1, d)
-    blocks = len(flat) // bridge.count
+    blocks = min(len(flat), max(most, bridge.count)) // bridge.count
     if blocks < 1:
         raise ArgumentError("draws", f"{len(flat)} draws", f"at least {bridge.count}")
     # An island takes neighbours, so that what is correlated stays together.
-    shared = flat[: blocks * bridge.count].reshape(bridge.islands, -1, d)
-    x, gap, _ = bridge.valued(shared)
-    return x, gap
+    kept = np.linspace(0, len(flat) - 1, blocks * bridge.count).astype(int)
+    return flat[kept].reshape(bridge.islands, -1, d)

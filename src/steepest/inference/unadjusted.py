@@ -26,9 +26,10 @@ from ..schemes import BAOAB
 from ..trajectory import Trajectory
 from .answer import Answer, Budget
 from .certificate import CONFIDENCE, MEAN_TOLERANCE, Certificate, Statement
-from .chains import LEAST_SAVES, MOST_DRAWS, prepare, reserve, unfinished
+from .chains import LEAST_SAVES, MOST_DRAWS, answer_of, prepare, reserve, unfinished
 from .diagnostics import diagnose
 from .dynamics import Account, Ensemble
+from .identities import BIASED
 from .sampling_error import SamplingError, sampling_error
 from .stopwatch import Stopwatch
 from .target import Target
@@ -104,21 +105,20 @@ def _unadjusted(name: str, target: Target, budget: Budget, key: jax.Array, kind:
         draws = ensemble.energy.places(z)
         first = ensemble.energy.places(ensemble.saved(coarse))
         spreads = sampling_error(first), sampling_error(draws)
-        statements = diagnose(ensemble, z, spreads[1], fine.ledger, every=1, exact=False)
+        statements, _ = diagnose(
+            ensemble.energy,
+            z,
+            spreads[1],
+            account,
+            ensemble.next_key(),
+            slack=BIASED,
+            decisive=False,
+        )
         bias, mean, sd = bounds(first, draws, *spreads)
         certificate = Certificate((*statements, bias), mean=mean, sd=sd)
     account.book("certify", watch)
-    return Answer(
-        name,
-        target,
-        draws,
-        certificate,
-        account.spent,
-        account.seconds,
-        ledger=fine.ledger,
-        phases=account.phases,
-        notes=(f"{note}; steps {tuned.step:.3g} and {0.5 * tuned.step:.3g}",),
-    )
+    note = f"{note}; steps {tuned.step:.3g} and {0.5 * tuned.step:.3g}"
+    return answer_of(name, ensemble, draws, certificate, fine.ledger, note)
 
 
 def _sample(

@@ -92,6 +92,7 @@ def hierarchical_regression(
         notes,
         energy.constrain,
         _constant(energy, start, prior_scale, spread_scale, noise_scale),
+        unconstrain=lambda values: energy.unconstrain(values, start),
     )
 
 
@@ -147,6 +148,11 @@ class Hierarchical(eqx.Module):
         found = priors.positive(theta)
         found.pop("deviations", None)
         return found | {"effects": self.effects(theta)}
+
+    def unconstrain(self, values: dict[str, Array], like: dict[str, Array]) -> dict[str, Array]:
+        """The inverse of `constrain`: parameters named as in `like`."""
+        white = {"deviations": (values["effects"] - values["mean"]) / values["spread"]}
+        return priors.logarithms(values | white, like)
 
 
 def _columns(table: Table, varying: Sequence[str], file: str) -> tuple[list[int], list[int]]:

@@ -46,6 +46,14 @@ class PotentialEnergy(eqx.Module):
         given = (bound.model, bound.args, bound.kwargs, theta)
         return constrain_fn(*given, return_deterministic=True)
 
+    def unconstrain(self, values: dict[str, Array], latent: list[str]) -> dict[str, Array]:
+        """The inverse of `constrain`, from the latent sites."""
+        from numpyro.infer.util import unconstrain_fn
+
+        bound = self.bound
+        sites = {name: values[name] for name in latent}
+        return unconstrain_fn(bound.model, bound.args, bound.kwargs, sites)
+
 
 def numpyro_model(
     model: Callable[..., Any],
@@ -87,7 +95,16 @@ def numpyro_model(
     ]
     seen = ", ".join(observed) if observed else "nothing"
     notes = (f"NumPyro model {_name(model)}: {len(latent)} latent sites, observed: {seen}",)
-    return Problem(Energy(energy), start, dims, {}, notes, energy.constrain, 0.0)
+    return Problem(
+        Energy(energy),
+        start,
+        dims,
+        {},
+        notes,
+        energy.constrain,
+        0.0,
+        unconstrain=lambda values: energy.unconstrain(values, latent),
+    )
 
 
 def _start(energy: PotentialEnergy, like: dict[str, Array], key: Any) -> dict[str, Array]:

@@ -328,8 +328,17 @@ def _problem(
     notes = table_notes(table)
     if constant is None:
         notes = (*notes, "flat prior; the likelihood alone makes the posterior proper (checked)")
-    constrain = priors.positive if extra else None
-    return Problem(Energy(energy), start | extra, dims, coords, notes, constrain, constant)
+    start = start | extra
+    return Problem(
+        Energy(energy),
+        start,
+        dims,
+        coords,
+        notes,
+        priors.positive if extra else None,
+        constant,
+        unconstrain=lambda values: priors.logarithms(values, start),
+    )
 
 
 def coefficients(

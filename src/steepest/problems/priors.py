@@ -63,6 +63,16 @@ def positive(theta: dict[str, Array]) -> dict[str, Array]:
     }
 
 
+def logarithms(values: dict[str, Array], like: dict[str, Array]) -> dict[str, Array]:
+    """The inverse of `positive`: parameters named as in `like`, from quantities by their names."""
+    return {
+        name: jnp.log(values[name.removeprefix("log_")])
+        if name.startswith("log_")
+        else values[name]
+        for name in like
+    }
+
+
 def check_scale(name: str, value: float, *, flat: bool = False) -> None:
     """Raises ArgumentError unless `value` is positive, and finite where `flat` is False."""
     if not (value > 0 and (flat or math.isfinite(value))):

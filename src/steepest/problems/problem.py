@@ -17,8 +17,9 @@ class Problem:
     of a variable (named as in `Trajectory.variables`); `coords`: the names along such an axis.
     `notes`: what was done on the way, in sentences. `constrain`: from the parameters, which range
     over the whole space, to the quantities that the model speaks of, by name; None: they are the
-    same. `constant`: functional + constant = -log of the joint density of data and parameters, so
-    that log evidence = log Z - constant; None where that is not known (no posterior, a flat prior).
+    same. `unconstrain`: back, where there is a way. `constant`: functional + constant = -log of the
+    joint density of data and parameters, so that log evidence = log Z - constant; None where that
+    is not known (no posterior, a flat prior).
     Of a mechanical system: `momentum`, to start with; `invariants`, functions of a `Phase` that the
     motion keeps, by name; `look`: position -> (k, 2), its bodies in the plane, in order.
     """
@@ -33,3 +34,4 @@ class Problem:
     momentum: Any = None
     invariants: dict[str, Callable[[Any], Any]] = dataclasses.field(default_factory=dict)
     look: Callable[[Any], Any] | None = None
+    unconstrain: Callable[[dict[str, Any]], Any] | None = None
