@@ -18,11 +18,14 @@ import jax.numpy as jnp
 from steepest.bridges import SchrodingerBridge, brownian, known_pair, unexplained
 from steepest.bridges.known import sampling_floor
 
+from .harness import chosen
+
 PUBLISHED = {
     (0.1, 2): 0.03, (0.1, 16): 0.08, (0.1, 64): 0.28, (0.1, 128): 0.60,
     (1.0, 2): 0.05, (1.0, 16): 0.09, (1.0, 64): 0.24, (1.0, 128): 0.62,
     (10.0, 2): 0.07, (10.0, 16): 0.11, (10.0, 64): 0.21, (10.0, 128): 0.37,
 }  # fmt: skip
+CASES = {f"epsilon={epsilon:g} d={d}": (epsilon, d) for epsilon, d in PUBLISHED}
 STARTS, FLOOR_STARTS = 500, 20
 OPTIONS = {"components": 20, "batch": 1024, "steps": 5000}
 
@@ -30,11 +33,9 @@ OPTIONS = {"components": 20, "batch": 1024, "steps": 5000}
 def tables(rounds: int, case: str | None) -> Iterator[str]:
     """One row for each cell; `case` picks those whose name contains it."""
     del rounds
-    yield f"{'case':<24}{'cBW2-UVP %':>12}{'± s.e.':>10}{'floor':>9}{'published':>11}{'seconds':>9}"
-    for (epsilon, d), published in PUBLISHED.items():
-        name = f"epsilon={epsilon:g} d={d}"
-        if case is None or case in name:
-            yield f"{name:<24}" + _row(epsilon, d, published)
+    yield "| case | cBW2-UVP % | ± s.e. | floor | published | seconds |\n|---|---|---|---|---|---|"
+    for name in chosen(CASES, case):
+        yield f"| {name} | " + _row(*CASES[name], PUBLISHED[CASES[name]])
 
 
 def _row(epsilon: float, d: int, published: float) -> str:
@@ -50,6 +51,6 @@ def _row(epsilon: float, d: int, published: float) -> str:
     value, error = unexplained(found, pair.bridge, x, variance)
     floor = sampling_floor(pair.bridge, x[:FLOOR_STARTS], variance, four)
     return (
-        f"{float(value):>12.4f}{float(error):>10.4f}{float(floor):>9.4f}{published:>11.2f}"
-        f"{seconds:>9.1f}"
+        f"{float(value):.4f} | {float(error):.4f} | {float(floor):.4f} | {published:.2f}"
+        f" | {seconds:.1f} |"
     )

@@ -23,6 +23,7 @@ from steepest.inference.methods import names
 from .known import FAMILIES, Known
 
 BUDGETS = (6_000, 20_000)
+PARTS = tuple(names())
 
 
 def tables(rounds: int, only: str | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .harness import Contender, compare, table
+from .harness import Contender, chosen, compare, table
 
 CASES = {
     "line N=1000": (1, 1000),
@@ -36,12 +36,10 @@ LARGE = CONTENDERS[:3]
 
 
 def tables(rounds: int, only: str | None):
-    for case, (dimension, cells) in CASES.items():
-        if only is None or only in case:
-            contenders = LARGE if dimension == 2 and cells > 256 else CONTENDERS
-            yield table(
-                case, compare(contenders, case, min(rounds, 3 if dimension == 2 else rounds))
-            )
+    for case in chosen(CASES, only):
+        dimension, cells = CASES[case]
+        contenders = LARGE if dimension == 2 and cells > 256 else CONTENDERS
+        yield table(case, compare(contenders, case, min(rounds, 3 if dimension == 2 else rounds)))
 
 
 def exact(time: float, x: np.ndarray) -> np.ndarray:

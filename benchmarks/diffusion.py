@@ -25,6 +25,7 @@ COUNTS = (5, 10, 20, 50)
 SEEDS, POINTS = 10, 256
 LOW, HIGH = 2e-3, 80.0
 CASES = ("sampling", "training step")
+PARTS = ("quality", *CASES)
 CONTENDERS = {
     "sampling": [
         Contender("hand-written JAX", __name__, "hand_sampling"),
@@ -43,9 +44,8 @@ def tables(rounds: int, only: str | None):
     if only is None or only in "quality":
         for dimension, components in ((2, 4), (32, 8)):
             yield quality(dimension, components)
-    for case in CASES:
-        if only is None or only in case:
-            yield harness.table(case, harness.compare(CONTENDERS[case], case, rounds))
+    for case in harness.chosen(CASES, only):
+        yield harness.table(case, harness.compare(CONTENDERS[case], case, rounds))
 
 
 def mixture(seed: int, d: int, k: int):

@@ -24,6 +24,8 @@ from scipy import special, stats
 
 from steepest.errors import ArgumentError
 
+from .harness import chosen
+
 BUDGETS = (2_000, 8_000, 32_000)
 
 
@@ -34,7 +36,7 @@ def tables(rounds: int, case: str | None) -> Iterator[str]:
         "| target | budget | in bracket | lower held | upper held | width | "
         "rms z, Bennett | rms z, integration | seconds |\n|---|---|---|---|---|---|---|---|---|"
     )
-    made = {name: make() for name, make in CASES.items() if case is None or case in name}
+    made = {name: CASES[name]() for name in chosen(CASES, case)}
     for name, (target, exact, _, _) in made.items():
         for budget in BUDGETS:
             yield _brackets(name, target, exact, budget, repeats)

@@ -138,39 +138,56 @@ def tables(
     rounds: int,
     only: str | None,
     title: str = "{}",
-) -> Iterator[str]:
-    """A table for each case that has `only` in its name; `title` frames the name."""
-    for case in cases:
-        if only is None or only in case:
-            yield table(title.format(case), compare(contenders, case, rounds))
+) -> Iterator[Table]:
+    """A table for each chosen case; `title` frames its name."""
+    for case in chosen(cases, only):
+        yield table(title.format(case), compare(contenders, case, rounds))
 
 
-def table(title: str, rows: list[Row]) -> str:
-    """Markdown."""
-    lines = [
-        f"### {title}",
-        "",
-        "| contender | seconds (median) | ratio to the first (median, min-max) | compile, s |",
-        "|---|---|---|---|",
-    ]
-    for row in rows:
-        if row.note:
-            lines.append(f"| {row.name} | not run | {row.note} | |")
-        else:
-            name = f"{row.name}: {row.remark}" if row.remark else row.name
-            lines.append(
-                f"| {name} | {row.seconds:.4g} | {row.ratio:.2f} ({row.low:.2f}-{row.high:.2f})"
-                f" | {row.compile_seconds:.2f} |"
-            )
-    return "\n".join([*lines, ""])
+def chosen(cases: Iterable[str], only: str | None) -> list[str]:
+    """The case of that name; where there is none, those that have it in their name; None: all."""
+    cases = list(cases)
+    if only is None or only in cases:
+        return cases if only is None else [only]
+    return [case for case in cases if only in case]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Paired timings under a title; its text is Markdown."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"### {self.title}",
+            "",
+            "| contender | seconds (median) | ratio to the first (median, min-max) | compile, s |",
+            "|---|---|---|---|",
+        ]
+        for row in self.rows:
+            if row.note:
+                lines.append(f"| {row.name} | not run | {row.note} | |")
+            else:
+                name = f"{row.name}: {row.remark}" if row.remark else row.name
+                lines.append(
+                    f"| {name} | {row.seconds:.4g} | {row.ratio:.2f} ({row.low:.2f}-{row.high:.2f})"
+                    f" | {row.compile_seconds:.2f} |"
+                )
+        return "\n".join([*lines, ""])
+
+
+def table(title: str, rows: list[Row]) -> Table:
+    """The rows under a title."""
+    return Table(title, tuple(rows))
 
 
 def device() -> str:
-    """The device that the contenders run on; asked in a process of its own."""
-    ask = "import jax; d = jax.devices(); print(jax.__version__, len(d), d[0].device_kind)"
+    """The kind of device that the contenders run on; asked in a process of its own."""
+    ask = "import jax; print(jax.devices()[0].device_kind)"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
-    version, count, kind = done.stdout.strip().split(maxsplit=2)
-    return f"jax {version}, {count} x {kind}"
+    return done.stdout.strip()
 
 
 def serve(module: str, make: str, case: str) -> None:

@@ -20,11 +20,12 @@ import resource
 import jax
 import jax.numpy as jnp
 
-from .harness import Contender, compare, table
+from .harness import Contender, chosen, compare, table
 
 SIZES = {"1k": 1_000, "4k": 4_000, "10k": 10_000, "50k": 50_000}
 CASES = [f"{kind} n={size}" for kind in ("pairs", "svgd") for size in SIZES]
 DIMENSION, STEP, WIDTH = 10, 0.1, 2.0
+PARTS = [*CASES, "devices"]
 STEPS = {1_000: 200, 4_000: 40, 10_000: 10, 50_000: 2}
 CORES = os.cpu_count() or 1
 DEVICES = [k for k in (1, 2, 4, 8) if k == 1 or k <= CORES]
@@ -48,12 +49,11 @@ CONTENDERS = {
 
 
 def tables(rounds: int, only: str | None):
-    for case in CASES:
-        if only is None or only in case:
-            kind, n = _parse(case)
-            few = rounds if n <= 4_000 else 3
-            rows = [c for c in CONTENDERS[kind] if n <= MOST.get(c.make, n)]
-            yield table(case, compare(rows, case, few))
+    for case in chosen(CASES, only):
+        kind, n = _parse(case)
+        few = rounds if n <= 4_000 else 3
+        rows = [c for c in CONTENDERS[kind] if n <= MOST.get(c.make, n)]
+        yield table(case, compare(rows, case, few))
     if only is None or "devices" in only:
         for size in ("4k", "10k"):
             rows = [Contender(f"devices: {k}", __name__, f"ring_{k}") for k in DEVICES]

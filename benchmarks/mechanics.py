@@ -12,6 +12,7 @@ from benchmarks.harness import tables as paired
 STEP, BATCH_STEPS = 0.05, 200
 CASES = ("one trajectory, 10000000 steps", "100000 trajectories, 200 steps")
 PATHS = ("stationary path, 10000 nodes", "stationary path, 100000 nodes")
+PARTS = (*CASES, *PATHS)
 
 
 def _setup(case: str):

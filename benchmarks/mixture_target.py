@@ -37,6 +37,7 @@ import jax
 import jax.numpy as jnp
 
 DIMENSIONS = (2, 4, 6, 8, 10, 12)
+PARTS = [str(d) for d in DIMENSIONS]
 MODES, CUBE, SPREAD = 10, 5.0, 4.0
 PARTICLES, COMPONENTS, DRAWS = 8192, 16, 8192
 

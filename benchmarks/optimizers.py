@@ -28,6 +28,7 @@ CASES = {
 GRID = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
 OVERHEAD = ("descent", "heavy ball", "sign", "muon")
 
+PARTS = (*CASES, *OVERHEAD)
 TRAINING = [
     Contender("Fisher, all rows, 10 products", __name__, "fisher_full"),
     Contender("Fisher, 512 rows, 7 products", __name__, "fisher_rows"),

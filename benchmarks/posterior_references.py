@@ -21,6 +21,8 @@ from steepest.cli.posterior import read_posterior
 from steepest.inference import fit
 from steepest.inference.sampling_error import sampling_error
 
+from .harness import chosen
+
 ROOT = Path(__file__).parents[1]
 MODELS = (
     "breast_cancer",
@@ -30,6 +32,7 @@ MODELS = (
     "eight_schools",
     "eight_schools_centred",
 )
+PARTS = MODELS
 METHODS = ("hmc", "natural-gradient", "laplace", "microcanonical")
 BUDGET = 50_000
 ERRORS, SHARE = 3.0, 0.05
@@ -38,10 +41,9 @@ ERRORS, SHARE = 3.0, 0.05
 def tables(rounds: int, only: str | None) -> Iterator[str]:
     """The tables row by row; `rounds` is not used."""
     del rounds
-    for name in MODELS:
-        if only is None or only in name:
-            with jax.enable_x64(True):
-                yield from _table(name)
+    for name in chosen(MODELS, only):
+        with jax.enable_x64(True):
+            yield from _table(name)
 
 
 def _table(name: str) -> Iterator[str]:

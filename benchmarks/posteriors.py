@@ -22,6 +22,7 @@ import numpy as np
 from steepest.inference import Answer, fit
 from steepest.inference.sampling_error import sampling_error
 
+from .harness import chosen
 from .posterior_peers import PEERS, Result, Run
 from .targets import CASES, Case, truth
 
@@ -37,10 +38,9 @@ HEAD = (
 
 def tables(rounds: int, only: str | None) -> Iterator[str]:
     """The tables row by row, so that what is done counts where a run is cut off."""
-    for name, make in CASES.items():
-        if only is None or only in name:
-            with jax.enable_x64(True):
-                yield from _table(name, make(), max(1, rounds // 3))
+    for name in chosen(CASES, only):
+        with jax.enable_x64(True):
+            yield from _table(name, CASES[name](), max(1, rounds // 3))
 
 
 def _table(name: str, case: Case, repeats: int) -> Iterator[str]:

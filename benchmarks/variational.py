@@ -2,7 +2,7 @@
 
 The posterior of logistic regression on the breast-cancer data (d = 31, prior scale 1) from zero:
 
-    python -m benchmarks.variational
+    python -m benchmarks variational
 
 Peers: NumPyro's SVI (AutoMultivariateNormal, Adam, 16 particles, a rate that decays from 0.03 to a
 thousandth of it by a cosine: fixed rates stall) and BlackJAX's full-rank VI (10 draws, the same
@@ -31,6 +31,8 @@ from steepest.inference.newton import find_mode
 from steepest.inference.target import Target
 from steepest.inference.variational import fit, start
 from steepest.problems import bayesian_logistic_regression
+
+from .harness import chosen
 
 DATA = Path(__file__).parents[1] / "examples" / "data" / "breast_cancer.csv"
 EVERY, STEPS, GOAL = 200, 12_000, 0.01
@@ -121,19 +123,25 @@ CONTENDERS: dict[str, Callable[[Target], Iterator[Report]]] = {
 }
 
 
-def main() -> None:
-    """Prints the table."""
-    posterior = target()
-    functional = FreeEnergy(posterior)
-    free = jax.jit(lambda law: functional(law))
-    value = lambda mean, lower: float(free(Gaussian(jnp.asarray(mean), jnp.asarray(lower))))  # noqa: E731
-    best = value(*next(iter(steepest(posterior, 1e-5)))[1:])
-    print("contender | gradients to 0.01 nats | seconds | nats left at the end")
-    for name, contender in CONTENDERS.items():
-        try:
-            print(f"{name} | {_line(contender, posterior, value, best)}", flush=True)
-        except Exception as error:  # a peer that does not run must not hide the others
-            print(f"{name} | did not run: {type(error).__name__}: {error}", flush=True)
+def tables(rounds: int, only: str | None) -> Iterator[str]:
+    """The table row by row; `rounds` is not used."""
+    del rounds
+    yield (
+        "| contender | gradients to 0.01 nats | seconds | nats left at the end |\n"
+        + "|---" * 4
+        + "|"
+    )
+    with jax.enable_x64(True):
+        posterior = target()
+        functional = FreeEnergy(posterior)
+        free = jax.jit(lambda law: functional(law))
+        value = lambda mean, lower: float(free(Gaussian(jnp.asarray(mean), jnp.asarray(lower))))  # noqa: E731
+        best = value(*next(iter(steepest(posterior, 1e-5)))[1:])
+        for name in chosen(CONTENDERS, only):
+            try:
+                yield f"| {name} | {_line(CONTENDERS[name], posterior, value, best)} |"
+            except Exception as error:  # a peer that does not run must not hide the others
+                yield f"| {name} | did not run: {type(error).__name__}: {error} | | |"
 
 
 def _line(contender: Any, posterior: Target, value: Any, best: float) -> str:
@@ -155,8 +163,3 @@ def _line(contender: Any, posterior: Target, value: Any, best: float) -> str:
     else:
         seconds = marks[-1] - began
     return f"{'not reached' if reached is None else reached} | {seconds:.3g} | {gap:.3g}"
-
-
-if __name__ == "__main__":
-    jax.config.update("jax_enable_x64", True)
-    main()

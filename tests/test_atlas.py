@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import steepest as st
 from steepest import atlas, registry
 from steepest.cli.app import app
+from test_report import assert_rebuilt
 
 NAME = "gradient descent"
 
@@ -54,6 +55,7 @@ def test_the_command_shows_every_row_and_what_failed(rows, tmp_path, monkeypatch
     monkeypatch.setattr("steepest.cli.atlas._family", lambda rows, name: rows)
     done = CliRunner().invoke(app, ["atlas", "--out", str(tmp_path / "a")])
     assert done.exit_code == 1, done.output
+    assert_rebuilt(tmp_path / "a")
     page = (tmp_path / "a" / "report.html").read_text()
     assert "a &lt;b&gt;mismatch&lt;/b&gt;" in page and "<b>mismatch" not in page
     assert "What did not hold" in page and "ArgumentError" in page

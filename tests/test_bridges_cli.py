@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from steepest.cli.app import app
+from test_report import assert_rebuilt
 
 
 def invoke(*words):
@@ -43,6 +44,7 @@ def test_a_bridge_is_audited_saved_and_told(run):
     assert mark["passed"] and mark["facts"]["method"] == "sinkhorn"
     assert "fewer than" in mark["notes"][0]
     assert sum("sha256" in key for key in mark["provenance"]) == 2
+    assert_rebuilt(place)
     report = (place / "report.html").read_text()
     assert "data:image/png" in report and "dual gap" in report
     rows = np.genfromtxt(place / "snapshots.csv", delimiter=",", names=True)

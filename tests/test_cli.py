@@ -13,7 +13,7 @@ import pytest
 from steepest.__about__ import __version__
 from steepest.cli import folder
 from steepest.errors import ArgumentError
-from test_report import EVIL, QUOTE, Page, assert_offline_and_inert
+from test_report import EVIL, QUOTE, Page, assert_offline_and_inert, assert_rebuilt
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FILES = {"spec.toml", "ledger.csv", "samples.nc", "report.html", "run.json"}
@@ -63,6 +63,11 @@ def test_a_run_writes_its_folder(steepest, tmp_path):
     assert visible(tmp_path) == ["out"]
     report = (out / "report.html").read_text()
     assert_offline_and_inert(report, Page(report))
+    assert_rebuilt(out)
+    (out / "report.html").write_text("lost")
+    code, text = steepest("report", "out")
+    assert code == 0 and "made again" in text and (out / "report.html").read_text() == report
+    assert "unchanged" in steepest("report", out)[1]
     with open(out / "ledger.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 21
@@ -140,6 +145,7 @@ def test_names_from_a_file_stay_text(steepest, tmp_path):
     parsed = Page(report)
     assert_offline_and_inert(report, parsed)
     assert "[red]y" in parsed.text
+    assert_rebuilt(tmp_path / "out")
 
 
 def test_an_energy_of_ones_own_needs_consent(steepest, tmp_path):
@@ -275,6 +281,7 @@ def test_a_law_leaves_its_density_and_a_film(steepest, example, settings):
     text = Path("run/report.html").read_text()
     assert_offline_and_inert(text, Page(text))
     assert text.count('type="radio"') >= 3
+    assert_rebuilt(Path("run"))
     rows = list(csv.reader(Path("run/density.csv").read_text().splitlines()))
     assert rows[0][-1] == "density" and min(float(row[-1]) for row in rows[1:]) >= 0
 
@@ -299,6 +306,7 @@ def test_a_cloud_leaves_its_particles_and_a_film(steepest, example, settings):
     assert (FILES - {"samples.nc"}) | {"trajectory.npz", "particles.csv", "frame_00.png"} <= names
     text = Path("run/report.html").read_text()
     assert_offline_and_inert(text, Page(text))
+    assert_rebuilt(Path("run"))
     rows = list(csv.reader(Path("run/particles.csv").read_text().splitlines()))
     count = next(int(s.partition("=")[2]) for s in settings if s.startswith("state"))
     assert len(rows) == count + 1
@@ -381,6 +389,7 @@ precision = "float64"
 
 def test_runs_are_listed_newest_first_and_hostile_ones_are_named(steepest, tmp_path):
     assert steepest("ls")[0] == 2  # there is no runs/
+    assert steepest("report", "runs/none")[0] == 2
     marks = {
         "old": {"command": "steepest compare a.toml", "began": "2026-01-01 00:00:00 UTC"},
         "deep/new": {"command": "steepest run [b].toml", "began": "2026-02-01 00:00:00 UTC"},
@@ -402,6 +411,9 @@ def test_runs_are_listed_newest_first_and_hostile_ones_are_named(steepest, tmp_p
     assert code == 0 and said.index("deep/new") < said.index("old")
     assert "[red]old[/red]" in said and "compare" in said and "plain" not in said
     assert all(name in said for name in ("broken", "deeper", "bare")) and "cannot be read" in said
+    for name, what in (("old", "lacks 'ledger'"), ("broken", "no run's"), ("bare", "lacks")):
+        code, said = steepest("report", f"runs/{name}")
+        assert code == 2 and what in said
     code, said = steepest("ls", "runs/old")
     assert code == 0 and "old" in said
     (tmp_path / "none").mkdir()

@@ -14,7 +14,7 @@ from steepest.inference.certificate import uncertified
 from steepest.inference.sampling_error import sampling_error
 from steepest.inference.tails import moments_statement
 from steepest.inference.target import Target
-from test_report import EVIL, Page, assert_offline_and_inert
+from test_report import EVIL, Page, assert_offline_and_inert, assert_rebuilt
 
 FAST = "natural-gradient"
 
@@ -47,6 +47,7 @@ def test_an_answer_is_certified_and_its_folder_is_whole(steepest, tmp_path):
     assert code == 0, text
     assert "certified: means within" in text
     out = tmp_path / "out"
+    assert_rebuilt(out)
     report = (out / "report.html").read_text()
     assert_offline_and_inert(report, Page(report))
     mark = json.loads((out / "run.json").read_text())

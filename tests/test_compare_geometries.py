@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from steepest.cli.app import app
-from test_report import EVIL, Page, assert_offline_and_inert
+from test_report import EVIL, Page, assert_offline_and_inert, assert_rebuilt
 
 SPEC = """
 [model]
@@ -62,8 +62,9 @@ def test_a_comparison_leaves_a_report_that_repeats_it(steepest, tmp_path):
     code, text = steepest("--out", "found", spec=SPEC.replace("NAME", name))
     assert code == 0, text
     place = tmp_path / "found"
-    files = {"comparison.csv", "comparison.png", "report.html", "run.json", "spec.toml"}
+    files = {"comparison.csv", "comparison.png", "dark", "report.html", "run.json", "spec.toml"}
     assert {entry.name for entry in place.iterdir()} == files
+    assert_rebuilt(place)
     page = (place / "report.html").read_text()
     seen = Page(page)
     assert_offline_and_inert(page, seen)
@@ -72,7 +73,7 @@ def test_a_comparison_leaves_a_report_that_repeats_it(steepest, tmp_path):
         assert word in seen.text
     rows = {
         row["geometry"]: row
-        for row in json.loads((place / "run.json").read_text())["sheets"]["Contenders"]
+        for row in json.loads((place / "run.json").read_text())["sheets"]["Contenders"]["rows"]
     }
     # One Fisher update is a gradient and 2 x 10 products: 60 gradients are two updates.
     assert rows["adam"]["gradients"] == 60 and rows[name]["gradients"] == 42

@@ -7,6 +7,7 @@ import pytest
 
 from steepest.cli.dial import Track
 from steepest.cli.spec import parse_spec
+from test_report import assert_rebuilt
 
 BOWL = """
 [state]
@@ -46,6 +47,7 @@ def test_a_dial_of_the_clock_is_known_in_closed_form(steepest, spec, tmp_path):
     exact = np.mean(0.5 * (np.exp(-0.5 * t) + 4.0 * np.exp(-2.0 * t)))
     assert float(rows[2]["late"]) == pytest.approx(exact, rel=0.02)  # Euler: step * curvature / 2
     assert float(rows[2]["start"]) == 2.5
+    assert_rebuilt(tmp_path / "d")
     page = (tmp_path / "d" / "report.html").read_text()
     assert "geometry.factor, 60 to 0.25" in page
     assert (tmp_path / "d" / "run.json").is_file()

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from steepest.cli.app import app
-from test_report import EVIL, Page, assert_offline_and_inert
+from test_report import EVIL, Page, assert_offline_and_inert, assert_rebuilt
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = """
@@ -77,6 +77,7 @@ def test_a_model_of_a_table_is_trained_reported_and_sampled_again(steepest, fold
     assert {"model.npz", "samples.npz", "ledger.csv", "training.csv", "report.html"} <= set(
         mark["files"]
     )
+    assert_rebuilt(run)
     page = (run / "report.html").read_text()
     seen = Page(page)
     assert_offline_and_inert(page, seen)

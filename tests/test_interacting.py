@@ -82,7 +82,7 @@ def test_kuramoto_on_both_sides_of_its_transition(temperature, ordered):
     law = st.solve(flow, start, scheme=st.FiniteVolume(0.1, 2), time=40.0, save_every=400).final
     order = float(law.expect(lambda x: jnp.cos(x[0])))
     np.testing.assert_allclose(order, expected, atol=2e-3)
-    n = 500
+    n = 250
     state = st.Particles(0.5 * jax.random.normal(jax.random.key(0), (n, 1)))
     run = st.solve(
         flow, state, scheme=st.Euler(0.05), time=100.0, save_every=20, key=jax.random.key(1)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from steepest import figures
+from steepest.cli.pages import PAGE, read_page, write_page
+from steepest.errors import ArgumentError
 from steepest.naming import flatten
-from steepest.report import Picture, Record, ledger_csv, paint, render
+from steepest.report import Link, Picture, Record, Sheet, ledger_csv, paint, render
 from steepest.report.markup import Markup, escape, tag
 from steepest.report.page import number
 from steepest.summary import summarise, warn
@@ -100,12 +102,60 @@ def assert_offline_and_inert(text, parsed):
         for key, value in attributes.items():
             assert not key.startswith("on")
             if key in ("src", "srcset", "href"):
-                assert re.match(r"data:(image/png|text/csv);base64,", value)
+                inside = r"data:(image/png|text/csv);base64,|[a-z0-9][\w/-]*/report\.html$"
+                assert re.match(inside, value)
     style = "".join(re.findall(r"<style>(.*?)</style>", text, re.S))
     assert "url(" not in style
     assert "@import" not in style
     (policy,) = [m for m in parsed.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     assert policy["content"].startswith("default-src 'none'")
+
+
+def assert_rebuilt(place):
+    """The page that the files of a run folder make is the one that the run wrote."""
+    written, images = read_page(place)
+    assert render(written, images) == (place / PAGE).read_text(encoding="utf-8")
+
+
+def everything(**changes):
+    """A record with every section of the page, odd numbers and names from outside."""
+    rows = ({"method": EVIL, "gap": np.inf, "page": Link(QUOTE, "rows/a-b/report.html")},) * 2
+    one = record().pictures[0]
+    again = [dataclasses.replace(one, name=f"frame_{k}", caption=f"{k}") for k in range(3)]
+    return record(
+        title=f"page of {EVIL}",
+        facts=(("steps", "4"), (EVIL, QUOTE)),
+        warnings=(QUOTE,),
+        row={"state": "θ", EVIL: QUOTE},
+        sheets=(Sheet("Methods", rows, EVIL), Sheet("Bare", ({"a": np.nan, "b": -np.inf},))),
+        summary=({"parameter": EVIL, "mean": np.nan, "r_hat": 1.0},),
+        frames=tuple(again),
+        said=EVIL,
+        command="steepest test",
+        **changes,
+    )
+
+
+def test_a_page_is_made_again_from_its_folder_to_the_last_byte(tmp_path):
+    write_page(tmp_path, everything())
+    assert_rebuilt(tmp_path)
+    text = (tmp_path / PAGE).read_text()
+    assert 'href="rows/a-b/report.html"' in text and "∞" in text
+    (tmp_path / "dark" / "frame_1.png").write_text("<svg onload=alert(1)>")
+    with pytest.raises(ArgumentError, match="no PNG"):
+        read_page(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", ""])
+def test_a_folder_from_elsewhere_reads_no_file_outside(tmp_path, name):
+    write_page(tmp_path, record())
+    mark = tmp_path / "run.json"
+    mark.write_text(mark.read_text().replace('"name": "ledger"', f'"name": "{name}"'))
+    with pytest.raises(ArgumentError, match="not the name of a picture"):
+        read_page(tmp_path)
+    for address in ("javascript:alert(1)", "http://x.org", "../up", "//x", "data:,x", "a/../../b"):
+        with pytest.raises(ValueError, match="relative"):
+            Link("x", address)
 
 
 def test_the_page_is_offline_balanced_and_has_alternatives_for_pictures():

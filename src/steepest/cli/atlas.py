@@ -154,7 +154,7 @@ def _picture(name: str, title: str, rows: list[Any]) -> Any:
 
 def _write(place: Path, record: Any, rows: list[Any]) -> None:
     """atlas.csv, the pictures, the spec and the page."""
-    from .shared import write_page, write_table
+    from .pages import write_page, write_table
 
     lines = [_line(row) | _source(row) | {"error": row.error} for row in rows]
     write_table(place / "atlas.csv", lines)

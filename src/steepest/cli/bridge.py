@@ -16,7 +16,6 @@ from . import environment, folder
 METHODS = ("auto", "gaussian", "mixture", "sinkhorn")
 REFERENCES = ("brownian", "ou")
 MODEL = "bridge"
-SPEC = "settings.toml"
 
 
 def command(
@@ -142,7 +141,7 @@ def _run(
         }
     }
     rows = provenance(
-        words, " ".join(words[:2]) + " with the files and numbers of settings.toml", began, seconds,
+        words, " ".join(words[:2]) + " with the files and numbers of spec.toml", began, seconds,
         seed=seed, precision="float64", data=files[0],
     )  # fmt: skip
     for file in files[1:]:

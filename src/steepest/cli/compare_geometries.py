@@ -105,7 +105,7 @@ def _run(
     from ..problems import classifier
     from ..report import Picture, Record, Sheet
     from . import provenance, screen
-    from .shared import write_page
+    from .pages import write_page
 
     began = datetime.now(UTC)
     screen.say(f"steepest compare-geometries {path.name}")
@@ -189,7 +189,6 @@ def _run(
     )
     with folder.new_folder(place) as scratch:
         (scratch / "comparison.csv").write_text(found.to_csv(), encoding="utf-8")
-        (scratch / "spec.toml").write_text(record.spec, encoding="utf-8")
         write_page(scratch, record)
     screen.say(f"report: {screen.relative(place / 'report.html')}")
     return 0 if reached else 1

@@ -254,8 +254,7 @@ def _record(stops: list[Stop], turned: str, spec: str, told: Any) -> Any:
 
 def _write(place: Path, record: Any, stops: list[Stop]) -> None:
     """dial.csv, the spec and the page."""
-    from .shared import write_page, write_table
+    from .pages import write_page, write_table
 
-    (place / "spec.toml").write_text(record.spec, encoding="utf-8")
     write_table(place / "dial.csv", [stop.row() for stop in stops])
     write_page(place, record)

@@ -70,7 +70,7 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
     from .. import diffusion
     from ..diffusion import checkpoint as files
     from . import generation_data, present_generation, provenance, screen
-    from .shared import write_page
+    from .pages import write_page
 
     began = datetime.now(UTC)
     train, sampling, net = parts["train"], parts["sample"], parts["network"]
@@ -163,7 +163,6 @@ def _run(path: Path, tables: Any, parts: dict[str, Any], place: Path, words: lis
             scratch / "samples.npz", samples.reshape(len(samples), *shape), labels
         )
         present_generation.write_ledger(scratch, fitted, judged)
-        (scratch / "spec.toml").write_text(record.spec, encoding="utf-8")
         write_page(scratch, record)
     kept.unlink(missing_ok=True)
     screen.say(f"{record.verdict}: {record.said}")

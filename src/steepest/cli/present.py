@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from .. import figures
 from ..naming import flatten
-from ..report import Picture, Record, ledger_csv
+from ..report import Picture, Record
 from ..report.page import number
 from ..states.points import is_law
 from ..summary import summarise, warn
@@ -22,7 +22,8 @@ from . import clouds, laws, motions
 from .build import Job
 from .execute import Outcome
 from .ingredients import LAW_STATES
-from .shared import balanced, check_rows, columns_of, ledger_pictures, write_page
+from .pages import write_page
+from .shared import balanced, check_rows, columns_of, ledger_pictures
 from .spec import Spec
 
 GRID = 140
@@ -60,8 +61,6 @@ def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: An
 
 def write(place: Path, record: Record, job: Job, outcome: Outcome) -> None:
     """The files of the run folder."""
-    (place / "spec.toml").write_text(record.spec, encoding="utf-8")
-    (place / "ledger.csv").write_text(ledger_csv(record.ledger), encoding="utf-8")
     if clouds.is_cloud(job):
         clouds.write_states(place, job, outcome.trajectory)
     elif is_law(outcome.trajectory.states):

@@ -16,8 +16,9 @@ from ..audit.report import Audit
 from ..bridges import BridgeChain, LinearBridge, SchrodingerBridge, SchrodingerChain
 from ..bridges.store import save
 from ..report import Picture, Record
-from .bridge import MODEL, SPEC, write_points
-from .shared import check_rows, write_page
+from .bridge import MODEL, write_points
+from .pages import write_page
+from .shared import check_rows
 
 Bridge = LinearBridge | BridgeChain
 
@@ -97,7 +98,6 @@ def write(place: Path, record: Record, bridge: Bridge, drawn: Drawn) -> None:
     time = "time" if "time" not in drawn.names else "bridge_time"
     rows = [np.column_stack([np.full(len(p), drawn.times[k]), p]) for k, p in picked]
     write_points(place / "snapshots.csv", [time, *drawn.names], np.concatenate(rows))
-    (place / SPEC).write_text(record.spec, encoding="utf-8")
     write_page(place, record)
 
 

@@ -16,7 +16,7 @@ from ..inference.sampling_error import sampling_error
 from ..naming import flatten
 from ..problems import Problem
 from ..report import Picture, Record, Sheet
-from .shared import write_page, write_table
+from .pages import write_page, write_table
 
 
 def record(
@@ -61,7 +61,6 @@ def write(place: Path, record: Record, found: Comparison) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ArviZ announces its next version on import
             shown.to_arviz().to_netcdf(str(place / "draws.nc"), engine="h5netcdf")
-    (place / "spec.toml").write_text(record.spec, encoding="utf-8")
     write_page(place, record)
 
 

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import figures
-from ..report import Picture, Record, paint, render
-from . import folder
+from ..report import Picture
 from .execute import Outcome
-
-
-def write_page(place: Path, record: Record) -> None:
-    """The pictures, report.html and, last, the mark that lists all files of the folder."""
-    images = paint(record)
-    for name, (light, _) in images.items():
-        (place / f"{name}.png").write_bytes(light)
-    (place / "report.html").write_text(render(record, images), encoding="utf-8")
-    folder.write_mark(place, record.as_json())
-
-
-def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """A CSV file of rows with the same keys."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def check_rows(audit: Any) -> tuple[dict[str, Any], ...]:

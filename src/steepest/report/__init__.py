@@ -3,6 +3,7 @@
 from .page import ledger_csv as ledger_csv
 from .page import paint as paint
 from .page import render as render
+from .record import Link as Link
 from .record import Picture as Picture
 from .record import Record as Record
 from .record import Sheet as Sheet

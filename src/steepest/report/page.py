@@ -11,7 +11,7 @@ from typing import Any
 from ..figures.theme import DARK, LIGHT, Theme
 from ..summary import LABELS
 from .markup import Markup, tag
-from .record import Picture, Record, Sheet
+from .record import Link, Picture, Record, Sheet
 from .style import CSS, MOST_FRAMES
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -133,6 +133,8 @@ def _frames(record: Record, images: dict[str, tuple[bytes, bytes]]) -> Markup | 
 
 def png(picture: Picture, theme: Theme = LIGHT, dpi: int = 150) -> bytes:
     """The picture as a PNG file."""
+    if picture.draw is None:
+        raise ValueError(f"{picture.name} was drawn before; read its file")
     buffer = io.BytesIO()
     picture.draw(theme).savefig(
         buffer, format="png", dpi=dpi, facecolor=theme.card, metadata={"Software": "steepest"}
@@ -172,15 +174,25 @@ def _sheet(sheet: Sheet) -> Markup:
         cells = [
             tag(
                 "td",
-                number(float(row[k])) if isinstance(row[k], (int, float)) else row[k],
+                _cell(row[k]),
                 class_="number" if k in numeric else COLOURED.get(str(row[k])),
             )
             for k in rest
         ]
-        rows.append(tag("tr", tag("th", str(row[first]), scope="row"), *cells))
+        rows.append(tag("tr", tag("th", _named(row[first]), scope="row"), *cells))
     table = _table([(k, "number" if k in numeric else "") for k in keys], rows)
     caption = tag("p", sheet.caption, class_="small") if sheet.caption else None
     return _section(sheet.title, sheet.title.lower().replace(" ", "-"), table, caption)
+
+
+def _cell(value: Any) -> Any:
+    return number(float(value)) if isinstance(value, (int, float)) else _named(value)
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, Link):
+        return tag("a", value.text, href=value.address)
+    return None if value is None else str(value)
 
 
 def _card(record: Record) -> Markup:
