@@ -96,6 +96,44 @@ def compare(
         raise typer.Exit(command(posterior, budget, methods or [], *options))
 
 
+@app.command()
+def certify(
+    posterior: Annotated[
+        str, typer.Argument(metavar="POSTERIOR", help="A spec, or FILE.py:NAME of a log density.")
+    ],
+    draws: Annotated[
+        Path, typer.Argument(metavar="DRAWS", help="An ArviZ .nc file, or a .csv file.")
+    ],
+    budget: Annotated[
+        int | None, typer.Option("--budget", metavar="N", help="Gradients; 20000 by default.")
+    ] = None,
+    out: Out = None,
+    settings: Settings = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="The same as --set compare.seed=N.")
+    ] = None,
+    allow_code: AllowCode = False,
+) -> None:
+    """How far draws of another tool can be from the posterior.
+
+    Chains against each other, against the gradient of the log density, and log Z from both sides.
+    A .csv file has a column for every quantity, and `chain` where there are several chains. The
+    folder is that of compare.
+
+    \b
+    steepest certify examples/posteriors/eight_schools.toml runs/eight_schools/draws.nc
+    steepest certify mymodel.py:log_density draws.csv --set model.dimension=5 --allow-code
+
+    Exit code: 0 the draws are certified, 1 they are not, 2 wrong input.
+    """
+    with told():
+        from .compare import command
+
+        raise typer.Exit(
+            command(posterior, budget, [], out, settings or [], seed, allow_code, draws)
+        )
+
+
 @app.command(name="compare-geometries")
 def compare_geometries(
     spec: SpecFile,
