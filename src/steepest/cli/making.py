@@ -109,9 +109,7 @@ def certify(
     ] = None,
     out: Out = None,
     settings: Settings = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="The same as --set compare.seed=N.")
-    ] = None,
+    seed: Seed = None,
     allow_code: AllowCode = False,
 ) -> None:
     """How far draws of another tool can be from the posterior.
@@ -130,7 +128,7 @@ def certify(
         from .compare import command
 
         raise typer.Exit(
-            command(posterior, budget, [], out, settings or [], seed, allow_code, draws)
+            command(posterior, budget, [], out, settings or [], seed, allow_code, draws=draws)
         )
 
 
