@@ -9,10 +9,11 @@ py-pde compiles its plane solver anew in every process: minutes at 128^2, and at
 ended after 580 s, so it is left out there. Its numpy backend, which compiles little, took 70 and
 78 s for a run at 256^2 (explicit, adaptive, L1 errors 5e-4 and 2e-4; on a shared machine).
 
-Measured on two idle cores. Plane, 256^2: kernel 0.059 s, `solve` 0.067 s (L1 error 9.5e-5), FiPy
-18.4 s (6.2e-3); a step costs 45, 60, 59 ns a cell at 256^2, 512^2, 1024^2. Line, N = 1000 and 4000:
-py-pde 5.5 and 19 ms, 14 and 27 times the kernel, but 2.7 and 4.9 times `solve`, whose 1.5 ms of
-Python and of small kernels a run are most of its 2.1 and 3.9 ms: 10 is not reached there. The
+Measured on two cores, other timings held off but not every other process (FiPy took 7 s in an
+earlier run, at twice the error). Plane, 256^2: kernel 0.059 s, `solve` 0.067 s (L1 error 9.5e-5),
+FiPy 18.4 s (6.2e-3); a step costs 45, 60, 59 ns a cell at 256^2, 512^2, 1024^2. Line, N = 1000 and
+4000: py-pde 5.5 and 19 ms, 14 and 27 times the kernel, but 2.7 and 4.9 times `solve`, whose 1.5 ms
+of Python and of small kernels a run are most of its 2.1 and 3.9 ms: 10 is not reached there. The
 ledger is not what costs: without the books of each step it is 2.0 and 3.5 ms.
 """
 

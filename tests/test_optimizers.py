@@ -322,3 +322,17 @@ def test_bad_input():
         st.compare_geometries(lambda p: p["b"], PARAMETERS, [st.Euclidean()], 20)
     with pytest.raises(st.ArgumentError, match="batch_size"):
         st.EmpiricalRisk(lambda w, x: w * x, jnp.ones(5), batch_size=6)
+
+
+def test_a_flax_model_trains_by_natural_gradient():
+    """Its parameters are a pytree like any other; the loss halves in 20 steps."""
+    linen = pytest.importorskip("flax.linen")
+    x = jax.random.normal(jax.random.key(0), (40, 3))
+    classes = jnp.argmax(x, axis=1)
+    network = linen.Sequential([linen.Dense(5), jnp.tanh, linen.Dense(3)])
+    theta = network.init(jax.random.key(1), x[0])
+    model = st.NegativeLogLikelihood(network.apply, (x, classes))
+    flow = st.Flow(model, st.Fisher(model, damping=0.1))
+    run = st.solve(flow, theta, scheme=st.Euler(0.3), steps=20)
+    assert run.ledger.functional[-1] < 0.5 * run.ledger.functional[0]
+    assert jax.tree.structure(run.final) == jax.tree.structure(theta)
