@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 import steepest as st
 from steepest import geometries
+from steepest.schemes.splitting import friction_of
 
 KEYS = jax.random.split(jax.random.key(5), 20)
 
@@ -324,8 +325,26 @@ def test_geometries_add_and_scale():
     np.testing.assert_allclose(d, 0.5 * da + 2.0 * db, rtol=1e-13)
     assert both.noise_terms == 2 and both.terms[0].factor == 0.5
     assert (a + b).name == "Riemannian + Riemannian"
-    assert (2 * KINETIC).name == "2 (Symplectic + Friction(0.7))"
+    assert (2 * KINETIC).name == "2 Symplectic + 2 Friction(0.7)"
     assert (0.0 * a).length_sq(x, x) == jnp.inf
+
+
+def test_a_scaled_sum_keeps_its_bath():
+    """2 (K + L) is 2 K + 2 L: a splitting finds the friction and the noise inside, to the bit."""
+    energy = st.Energy(lambda q: 0.5 * jnp.sum(q**2))
+    start = st.Phase(jnp.ones(3), jnp.zeros(3))
+    whole = 2.0 * (st.Symplectic() + st.Friction(0.5))
+    apart = 2.0 * st.Symplectic() + st.Friction(1.0)
+    ends = [
+        st.solve(
+            st.Flow(energy, geometry, st.Thermal(1.0)),
+            start, scheme=st.BAOAB(0.05), time=1.0, key=jax.random.key(0),
+        ).final.position
+        for geometry in (whole, apart)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(*ends)
+    for ground in (2.0 * st.Wasserstein(st.Symplectic() + st.Friction(0.5)), st.Wasserstein(whole)):
+        assert friction_of(ground) == 1.0
 
 
 def test_equation_29_53_the_kinetic_velocity():

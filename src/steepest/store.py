@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .archive import read_arrays
 from .errors import ArgumentError
 
 
@@ -39,8 +40,7 @@ def read(path: Path, form: int, what: str) -> tuple[dict[str, np.ndarray], dict[
     Executes nothing. Raises ArgumentError, which says that the file is not `what`.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}  # the archive's checksums are held
+        arrays = read_arrays(path)  # the archive's checksums are held
         header = json.loads(bytes(arrays.pop("header")))
         found = header["format"]
     except FileNotFoundError:

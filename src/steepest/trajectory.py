@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from . import states
+from .archive import read_arrays
 from .errors import ArgumentError
 from .ledger import Ledger
 from .naming import named_leaves
@@ -181,8 +182,7 @@ class Trajectory:
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
         """Read what `save` wrote; executes nothing. Raises ArgumentError for anything else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(Path(path))
             header = json.loads(bytes(arrays.pop("header")))
             if header["format"] != FORMAT:
                 raise ArgumentError("path", path, f"format {header['format']}, wanted {FORMAT}")

@@ -272,6 +272,11 @@ class Sum(AbstractGeometry):
     def between(self, start, end):
         return Sum(tuple(part.between(start, end) for part in self.parts))
 
+    def __mul__(self, factor: Any) -> AbstractGeometry:
+        return Sum(tuple(part * factor for part in self.parts))  # so that each term is seen
+
+    __rmul__ = __mul__
+
     @property
     def terms(self):
         return self.parts
@@ -420,8 +425,7 @@ class Scaled(AbstractGeometry):
 
     @property
     def name(self):
-        inner = f"({self.part.name})" if len(self.part.terms) > 1 else self.part.name
-        return f"{'a(t)' if callable(self.factor) else self.factor} {inner}"
+        return f"{'a(t)' if callable(self.factor) else self.factor} {self.part.name}"
 
 
 def unscaled(geometry: Any) -> tuple[Any, Any]:

@@ -187,9 +187,9 @@ def transition_path(
     that of the energy), which is run through at the speed that suits the time. In a time so long
     that the nodes cannot tell the energy of that speed from zero, the path waits at minima and
     saddles: then it is a geodesic of Jacobi's metric, of order 2, with its points evenly along the
-    curve and their `times` to the digits of the clock (`entropic` is refused there). A Morse index
-    of 0 says that it is a local minimum of S. Raises ArgumentError for unusable input, NotConverged
-    where no path is found.
+    curve and their `times` to the digits of the clock (with `entropic` it stays Newton's, which may
+    not converge there). A Morse index of 0 says that it is a local minimum of S. Raises
+    ArgumentError for unusable input, NotConverged where no path is found.
     """
     if not (math.isfinite(time) and time > 0):
         raise ArgumentError("time", time, "a finite number > 0")

@@ -227,23 +227,29 @@ def _conservative_velocity(flow: Any, state: Any, time: Any, randomness: Any) ->
 
 def _conservative(geometry: Any) -> Any:
     """The terms of a kinetic geometry without friction."""
-    if isinstance(geometry, Wasserstein):
-        return Wasserstein(_conservative(geometry.ground))
-    kept = [term for term in geometry.terms if term.conservative]
-    return kept[0] if len(kept) == 1 else Sum(tuple(kept))
+    ground = _ground(geometry)
+    kept = [term for term in ground.terms if term.conservative]
+    found = kept[0] if len(kept) == 1 else Sum(tuple(kept))
+    return found if ground is geometry else Wasserstein(found)
+
+
+def _ground(geometry: Any) -> Any:
+    """What moves the points: of a Wasserstein(K) it is a K, otherwise the geometry itself."""
+    if isinstance(geometry, Scaled) and _ground(geometry.part) is not geometry.part:
+        return _ground(geometry.part) * geometry.factor
+    return geometry.ground if isinstance(geometry, Wasserstein) else geometry
 
 
 def _thermostat(geometry: Any) -> Isokinetic | None:
     """The isokinetic term of a kinetic geometry, if it has one."""
-    terms = geometry.ground.terms if isinstance(geometry, Wasserstein) else geometry.terms
-    return next((term for term in terms if isinstance(term, Isokinetic)), None)
+    return next((term for term in _ground(geometry).terms if isinstance(term, Isokinetic)), None)
 
 
 def _check_speed(part: Any, state: Any) -> None:
     """Raises ArgumentError unless isokinetic momenta have the size that the noise stands for."""
     if not part.geometry.isothermal:
         return
-    ground = getattr(part.geometry, "ground", part.geometry)
+    ground = _ground(part.geometry)
     conservative = [term for term in ground.terms if term.conservative]
     if len(conservative) != 1 or not isinstance(conservative[0], Isokinetic):
         raise ArgumentError("geometry", ground.name, "Isokinetic() once, unscaled, by itself")
@@ -265,10 +271,8 @@ def _check_speed(part: Any, state: Any) -> None:
 
 def friction_of(geometry: Any) -> Any | None:
     """The total friction coefficient of a kinetic geometry, None without friction."""
-    if isinstance(geometry, Wasserstein):
-        return friction_of(geometry.ground)
     total = None
-    for term in geometry.terms:
+    for term in _ground(geometry).terms:
         factor = 1.0
         while isinstance(term, Scaled):
             factor, term = factor * term.factor, term.part
