@@ -56,9 +56,7 @@ class LinearBridge(AbstractBridge):
         z = self.reference.turned(x)
         factor = self.reference.coming(z, time)[2]
         pull = factor * self._ends(z, time).slopes
-        return self.reference.along(
-            self.reference.drift(z) + 2.0 * self.reference.temperature * pull
-        )
+        return self.reference.pulled(z, pull)
 
     @eqx.filter_jit
     def log_potential(self, x: Float[Array, "n d"], time: Any = 0.0) -> Float[Array, " n"]:
@@ -80,9 +78,7 @@ class LinearBridge(AbstractBridge):
         gaps = _products(z / root, atoms / root) + logs
         share = jnp.exp(gaps - logsumexp(gaps, axis=1, keepdims=True))
         slope = (share @ atoms - z) / variance
-        return self.reference.along(
-            self.reference.drift(z) - 2.0 * self.reference.temperature * slope
-        )
+        return self.reference.pulled(z, -slope)
 
     @eqx.filter_jit
     def sample(self, x, key):

@@ -131,18 +131,14 @@ class NetworkBridge(AbstractBridge):
         z = self.reference.turned(x)
         mu, D, factor = self.reference.coming(z, time)
         pull = factor * self.ahead.slopes(mu, D, time / self.horizon)
-        return self.reference.along(
-            self.reference.drift(z) + 2.0 * self.reference.temperature * pull
-        )
+        return self.reference.pulled(z, pull)
 
     @eqx.filter_jit
     def backward_drift(self, x, time):
         z = self.reference.turned(x)
         mu, D, factor = self.reference.coming(z, time)
         pull = factor * self.back.slopes(mu, 1.0 - D, 1.0 - time / self.horizon)
-        return self.reference.along(
-            self.reference.drift(z) - 2.0 * self.reference.temperature * pull
-        )
+        return self.reference.pulled(z, -pull)
 
     def sample(self, x, key):
         return self.sample_paths(x, self.horizon[None], key)[0]

@@ -117,6 +117,10 @@ class LinearReference(eqx.Module):
         """p - k z."""
         return self.push - self.rates * z
 
+    def pulled(self, z: Float[Array, "n d"], pull: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """p - k z + 2 T pull, in the axes of x: the drift at z of what is drawn by `pull`."""
+        return self.along(self.drift(z) + 2.0 * self.temperature * pull)
+
     def remaining(self, time: Any) -> Float[Array, " d"]:
         """D: the share of the end's variance that is still to come at `time`."""
         return self.transition(self.horizon - time)[2] / self.transition(self.horizon)[2]
