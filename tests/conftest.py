@@ -10,6 +10,19 @@ from steepest.summary import load_arviz
 jax.config.update("jax_enable_x64", True)
 load_arviz()  # two workers that import it at once would disturb each other
 
+LONGEST = """interacting chains diffusion_training bridge_agreement devices checkpoint mixture_jko
+bridge_networks certify compositions diffusion_cli bridge_growth calibration"""
+# These files begin first, so that no worker is left alone with one of them at the end.
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # of xdist: by the number of tests, which tells little
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": place for place, name in enumerate(LONGEST.split())}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(autouse=True, scope="module")
 def programs_end_with_their_module():

@@ -60,7 +60,7 @@ class Run:
         """The first save and the carry; None inside a trace. Raises where no run can start."""
         arrays, static = split(self.flow, self.scheme)
         row, carry, found = compiled_begin(
-            arrays, state, self.words, static=static, start=self.start, mesh=self.mesh
+            arrays, state, self.words, self.start, static=static, mesh=self.mesh
         )
         # A tracer may hide in a closure of the flow: then what it computed is one.
         if any(isinstance(x, Tracer) for x in jax.tree.leaves((row, found))):
@@ -86,7 +86,8 @@ class Run:
             carry,
             (saves, self.save_every, self.save_every),
             saves,
-            (self.start, self.ledger, self.paired, self.mesh),
+            self.start,
+            (self.ledger, self.paired, self.mesh),
         )
         times = self.start + jnp.arange(1, saves + 1) * self.save_every * self.scheme.step
         return jax.tree.map(lambda *x: jnp.concatenate(x), first, (times, states, rows))
@@ -192,9 +193,10 @@ class Run:
             carry,
             self.words,
             (*(np.int32(n) for n in size), np.uint32(self.save_every)),
+            self.start,
             static=static,
             capacity=self.capacity,
-            options=(self.start, self.ledger, self.paired, self.mesh),
+            options=(self.ledger, self.paired, self.mesh),
         )
 
     def _records(self, states: Any, rows: Any, times: Any, halve: bool) -> Any:
@@ -213,19 +215,44 @@ class Run:
         """The carry for half the step."""
         self.to(self.halvings + 1)
         arrays, static = split(self.flow, self.scheme)
-        return compiled_halved(arrays, carry, self.words, static=static, start=self.start)
+        return compiled_halved(arrays, carry, self.words, self.start, static=static)
 
     def to(self, halvings: int) -> None:
         """The step halved so often: half of it, twice as many, and saves stay in place."""
         times = halvings - self.halvings
-
-        def leaf(path: Any, value: Any) -> Any:
-            return value * 0.5**times if getattr(path[-1], "name", None) == "step" else value
-
         if times:
-            self.scheme = jax.tree_util.tree_map_with_path(leaf, self.scheme)
+            self.scheme = shortened(self.scheme, 2.0**times)
             self.save_every = round(self.save_every * 2.0**times)
             self.halvings = halvings
+
+
+def shortened(scheme: Any, times: float) -> Any:
+    """The scheme, and those inside it, with a step that is so many times shorter."""
+
+    def leaf(path: Any, value: Any) -> Any:
+        return value / times if getattr(path[-1], "name", None) == "step" else value
+
+    return jax.tree_util.tree_map_with_path(leaf, scheme)
+
+
+def single_step(
+    flow: AbstractFlow,
+    scheme: AbstractScheme,
+    state: Any,
+    randomness: Randomness,
+    time: float,
+    like: int,
+    ledger: str = "steps",
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The rows of the ledger before and after one step, by the programs of a run of `like` saves.
+
+    `flow` is bound to the state; the rows are those of `ledger.record`, with an axis of one save.
+    """
+    run = Run(flow, scheme, randomness, time, 1, ledger, capacity=_slots(state, like))
+    arrays, static = split(flow, scheme)
+    first, carry, _ = compiled_begin(arrays, state, run.words, time, static=static, mesh=None)
+    after = run._advance(carry, (1, 1))[2]
+    return first[2], jax.tree.map(lambda x: x[:1], after)
 
 
 def _slots(state: Any, saves: int) -> int:

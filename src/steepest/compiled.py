@@ -72,24 +72,31 @@ def split(flow: Any, scheme: Any) -> tuple[list[Any], Static]:
     return arrays, Static(structure, tuple(static))
 
 
-@functools.partial(jax.jit, static_argnames=("static", "start", "mesh"))
-def compiled_begin(arrays: Any, state: Any, words: Any, static: Static, start: Any, mesh: Any):
-    """`begin` for what `split` returned; `words`: the two of the key."""
+@functools.partial(jax.jit, static_argnames=("static", "mesh"))
+def compiled_begin(arrays: Any, state: Any, words: Any, start: Any, static: Static, mesh: Any):
+    """`begin` for what `split` returned; `words`: the two of the key; `start`: traced."""
     flow, scheme = static.filled(arrays)
     return begin(flow, scheme, state, Randomness(*words), start, mesh)
 
 
 @functools.partial(jax.jit, static_argnames=("static", "capacity", "options"))
 def compiled_advance(
-    arrays: Any, carry: Any, words: Any, bounds: Any, static: Static, capacity: int, options: Any
+    arrays: Any,
+    carry: Any,
+    words: Any,
+    bounds: Any,
+    start: Any,
+    static: Static,
+    capacity: int,
+    options: Any,
 ):
     """`advance` for what `split` returned."""
     flow, scheme = static.filled(arrays)
-    return advance(flow, scheme, Randomness(*words), carry, bounds, capacity, options)
+    return advance(flow, scheme, Randomness(*words), carry, bounds, capacity, start, options)
 
 
-@functools.partial(jax.jit, static_argnames=("static", "start"))
-def compiled_halved(arrays: Any, carry: Any, words: Any, static: Static, start: Any):
+@functools.partial(jax.jit, static_argnames=("static",))
+def compiled_halved(arrays: Any, carry: Any, words: Any, start: Any, static: Static):
     """The carry where the step of what `split` returned is half of what it was.
 
     The index of this time is twice what it was, and the scheme remembers nothing of longer steps.
@@ -136,15 +143,29 @@ def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> A
 
 
 def advance(
-    flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
+    flow: Any,
+    scheme: Any,
+    randomness: Any,
+    carry: Any,
+    size: Any,
+    capacity: int,
+    start: Any,
+    options: Any,
 ) -> tuple[Any, Any, Any]:
     *options, mesh = options
     with _shared(carry[0], mesh):
-        return _saves(flow, scheme, randomness, carry, size, capacity, options)
+        return _saves(flow, scheme, randomness, carry, size, capacity, start, options)
 
 
 def _saves(
-    flow: Any, scheme: Any, randomness: Any, carry: Any, size: Any, capacity: int, options: Any
+    flow: Any,
+    scheme: Any,
+    randomness: Any,
+    carry: Any,
+    size: Any,
+    capacity: int,
+    start: Any,
+    options: Any,
 ) -> tuple[Any, Any, Any]:
     """`size[0]` saves after `size[1]` steps each; returns the carry and `capacity` slots of saves.
 
@@ -152,7 +173,7 @@ def _saves(
     serves every chunk.
     """
     saves, inner, every = size
-    start, ledger, paired = options
+    ledger, paired = options
     step = scheme.step
 
     def one(carry: tuple[Any, ...], source: Any) -> tuple[Any, ...]:

@@ -148,9 +148,9 @@ def _plan(scheme: Any, time: float | None, steps: int | None) -> tuple[Any, int]
 
 
 def _check_finite(state: Any) -> None:
-    if bool(tree.all_finite(state)):
+    if tree.is_finite(state):
         return
-    if is_ensemble(state) and bool(tree.all_finite(state.positions)):
+    if is_ensemble(state) and tree.is_finite(state.positions):
         lost = int(jnp.sum(~jnp.isfinite(state.log_weights)))
         given = f"log_weights that are NaN or infinite, {lost} of {state.count}"
         raise ArgumentError("state", given, "leave out particles without mass: none can gain any")

@@ -25,6 +25,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from . import tree
 from .errors import ArgumentError
 from .flow import Flow
 from .functionals import AbstractFunctional, EmpiricalRisk
@@ -197,7 +198,7 @@ def stationary(
     tiny = 10 * jnp.finfo(flat.dtype).eps
     going = lambda carry: (carry[1] > tiny) & (carry[2] < 10_000)  # noqa: E731
     covariance, change, _ = jax.lax.while_loop(going, again, start)
-    if not bool(jnp.all(jnp.isfinite(covariance))) or float(change) > 1e-3:
+    if not tree.is_finite(covariance) or float(change) > 1e-3:
         given = f"{step:g}: the noise of the rows' curvatures grows without bound"
         raise ArgumentError("step", given, "a smaller step, or a larger batch")
     return Stationary(flat, covariance, hessian, noise, step)

@@ -12,13 +12,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ..ledger import work_of_step
-from ..random import Randomness
+from ..chunks import shortened
 from ..schemes import Euler, Metropolis
 from .context import Context
 from .envelope import GROWTH, envelope
@@ -192,22 +188,14 @@ def measure(context: Context) -> Defects:
     count = NOISY_SAMPLES if context.flow.noisy else SAMPLES
     index = _sampled(context, count)
     times = np.asarray(context.trajectory.times, float)[index]
-    with jax.enable_x64(True):
-        double = lambda x: jnp.asarray(np.asarray(x, np.float64))  # noqa: E731
-        columns = [
-            [
-                _one_step(
-                    context.flow,
-                    context.scheme,
-                    jax.tree.map(double, context.trajectory.at(int(i))),
-                    double(time),
-                    double(context.step / ratio),
-                    Randomness.from_key(jax.random.key(int(i))),
-                )
-                for ratio in (1, 4, 16)
-            ]
-            for i, time in zip(index, times, strict=True)
+    schemes = [shortened(context.scheme, ratio) for ratio in (1.0, 4.0, 16.0)]
+    columns = [
+        [
+            _defect(*context.single_step(int(i), float(time), scheme), context.trajectory.chains)
+            for scheme in schemes
         ]
+        for i, time in zip(index, times, strict=True)
+    ]
     table = np.asarray(columns, float)  # (samples, step sizes, three numbers)
     return Defects(times, table[..., 0], table[..., 1], table[..., 2])
 
@@ -224,20 +212,16 @@ def _sampled(context: Context, count: int) -> np.ndarray:
     return np.unique(np.minimum(found, len(steady) - 1))
 
 
-@eqx.filter_jit
-def _one_step(
-    flow: Any, scheme: Any, state: Any, time: Any, step: Any, randomness: Randomness
-) -> tuple[Any, Any, Any]:
-    """(mean, rms, rms exchanged) of the defect over points."""
-    source = randomness.at(jnp.uint32(0))
-    memory = scheme.init(flow, state, time, source)
-    new, _, entry = scheme.advance(flow, state, memory, time, step, source)
-    work = work_of_step(flow, state, new, time, step) if entry.work is None else entry.work
-    entry = jax.tree.map(lambda x: flow.account(new, x), entry)
-    before = flow.account(state, flow.per_point(state, time))
-    after = flow.account(new, flow.per_point(new, time + step))
-    defect = after - before + entry.dissipated
-    if work is not None:
-        defect = defect - work
-    rms = jnp.sqrt(jnp.mean(defect**2))
-    return jnp.mean(defect), rms, jnp.sqrt(jnp.mean(entry.dissipated**2))
+def _defect(_: Any, row: dict[str, Any], chains: int) -> tuple[float, float, float]:
+    """(mean, rms, rms exchanged) of the defect of a step over points, from a row of the ledger.
+
+    What closes the books after a single step is its defect; the standard error of a mean of n has
+    the variance of one, (n - 1)/n of it, divided by n - 1.
+    """
+    mean, error, exchanged, spread = (
+        float(row[name][0])
+        for name in ("closure", "closure_error", "dissipated", "dissipated_error")
+    )
+    others = max(chains - 1, 0)
+    rms = np.sqrt(mean**2 + others * error**2), np.sqrt(exchanged**2 + others * spread**2)
+    return mean, *rms

@@ -26,41 +26,49 @@ def conservation_checks(context: Context) -> list[Check]:
     """Two checks for each invariant, and one for the geometry of a step."""
     checks = []
     for name, fn in context.flow.invariants.items():
-        checks += [_stationary(context, name, fn), _drift(context, name, fn)]
+        with jax.enable_x64(True):
+            found = [_share(context.flow, fn, *pair) for pair in _sample(context)]
+        shares, sizes = np.asarray(found, float).T
+        checks += [_stationary(name, shares), _drift(context, name, float(sizes.max()))]
     return checks + _symplectic(context)
 
 
-def _sample(context: Context) -> list[tuple[Any, float]]:
-    """States of a few saves, in float64."""
-    index = np.unique(np.linspace(0, len(context.trajectory) - 1, SAMPLES).astype(int))
+def _index(context: Context) -> np.ndarray:
+    return np.unique(np.linspace(0, len(context.trajectory) - 1, SAMPLES).astype(int))
+
+
+def _sample(context: Context) -> list[tuple[Any, Any]]:
+    """States of a few saves and their times, in float64 arrays: one program for all."""
     double = lambda x: jnp.asarray(np.asarray(x, np.float64))  # noqa: E731
     return [
-        (jax.tree.map(double, context.trajectory.at(int(i))), float(context.trajectory.times[i]))
-        for i in index
+        (jax.tree.map(double, context.trajectory.at(int(i))), double(context.trajectory.times[i]))
+        for i in _index(context)
     ]
 
 
-def _stationary(context: Context, name: str, fn: Any) -> Check:
+def _stationary(name: str, shares: np.ndarray) -> Check:
     """|<dJ, velocity>| / (|dJ| |velocity|), which is zero where J is kept by the flow itself.
 
     Both factors err by round-off, amplified by the condition of what computes them; sqrt(eps) of
     float64 admits 1e8, and a function that is not kept errs by its own share.
     """
-    with jax.enable_x64(True):
-        shares = [float(_share(context.flow, fn, *pair)) for pair in _sample(context)]
     why = "d/dt of it along the flow, relative to |dJ| |velocity|"
-    return Check.compare(f"symmetry of {name}", max(shares), 1.5e-8, why)
+    return Check.compare(f"symmetry of {name}", float(shares.max()), 1.5e-8, why)
 
 
 @eqx.filter_jit
 def _share(flow: Any, fn: Any, state: Any, time: Any) -> Any:
+    """(|<dJ, velocity>| / (|dJ| |velocity|), the scale |dJ| |x| of J, averaged over points)."""
     velocity = points(flow.slope(state, time)[1])
     change = each(jax.grad(fn), state)(points(state))
     size = jnp.sqrt(tree.norm_sq(change) * tree.norm_sq(velocity))
-    return jnp.abs(tree.dot(change, velocity)) / jnp.where(size > 0, size, 1.0)
+    share = jnp.abs(tree.dot(change, velocity)) / jnp.where(size > 0, size, 1.0)
+    value = each(fn, state)(points(state))
+    scale = jnp.sqrt(tree.norm_sq(change) * tree.norm_sq(points(state)))
+    return share, scale / jnp.sqrt(1.0 * jnp.size(value)) + jnp.max(jnp.abs(value))
 
 
-def _drift(context: Context, name: str, fn: Any) -> Check:
+def _drift(context: Context, name: str, scale: float) -> Check:
     """The largest change over the run, against round-off and what single steps change.
 
     Round-off is a walk of one error a step, on the scale |dJ| |x|. Where the scheme does not keep
@@ -70,15 +78,13 @@ def _drift(context: Context, name: str, fn: Any) -> Check:
     motion has come back on itself: see `envelope`.
     """
     column = np.asarray(context.ledger.conserved[name], float)
-    with jax.enable_x64(True):
-        found = [
-            _one_step(context.flow, context.scheme, fn, *pair, jnp.asarray(context.step))
-            for pair in _sample(context)
-        ]
-    steps = np.array([float(change) for change, _ in found])
-    scale = max(float(size) for _, size in found)
+    steps = []
+    for i in _index(context):
+        rows = context.single_step(int(i), float(context.trajectory.times[i]))
+        before, after = (float(row[f"conserved_{name}"][0]) for row in rows)
+        steps.append(after - before)
     tolerance = 50 * context.epsilon * np.sqrt(max(context.steps, 1)) * scale
-    typical = float(np.mean(np.abs(steps)))
+    typical = float(np.mean(np.abs(np.asarray(steps))))
     if typical > 50 * np.finfo(np.float64).eps * scale:
         tolerance += 3 * context.steps * typical
     why = f"largest change over {context.steps} steps; one step changes it by {typical:.1e}"
@@ -88,20 +94,6 @@ def _drift(context: Context, name: str, fn: Any) -> Check:
         why += f"; the first quarter of the run by {early:.1e}, which must not grow"
     residual = float(np.max(np.abs(column - column[0])))
     return Check.compare(f"conservation of {name}", residual, tolerance, why)
-
-
-@eqx.filter_jit
-def _one_step(flow: Any, scheme: Any, fn: Any, state: Any, time: Any, step: Any) -> Any:
-    """(change of the invariant, its scale |dJ| |x|), averaged over points."""
-    source = Randomness.from_key(jax.random.key(0)).at(jnp.uint32(0))
-    memory = scheme.init(flow, state, time, source)
-    new, _, _ = scheme.advance(flow, state, memory, time, step, source)
-    before, after = each(fn, state)(points(state)), each(fn, new)(points(new))
-    slope = each(jax.grad(fn), state)(points(state))
-    size = jnp.sqrt(tree.norm_sq(slope) * tree.norm_sq(points(state)))
-    return jnp.mean(after - before), size / jnp.sqrt(1.0 * jnp.size(before)) + jnp.max(
-        jnp.abs(before)
-    )
 
 
 def symplectic_defect(

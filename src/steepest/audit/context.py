@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..chunks import single_step
 from ..flow import Flow
 from ..functionals import ExpectedEnergy
+from ..random import Randomness
 from ..schemes import Euler, Metropolis, RungeKutta
 from ..states import Phase
 from ..states.points import is_ensemble, points
@@ -84,6 +86,25 @@ class Context:
     def roundoff(self) -> float:
         """Of a sum of `steps` terms: 50 eps sqrt(steps) on the scale of F."""
         return 50 * self.epsilon * np.sqrt(max(self.steps, 1)) * self.scale
+
+    def single_step(
+        self, index: int, time: float, scheme: Any = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The rows of the ledger before and after one step, alone, from a save; in float64.
+
+        A run's own programs take it, so that an audit compiles nothing but what it adds.
+        """
+        double = lambda x: jnp.asarray(np.asarray(x, np.float64))  # noqa: E731
+        with jax.enable_x64(True):
+            return single_step(
+                self.flow,
+                self.scheme if scheme is None else scheme,
+                jax.tree.map(double, self.trajectory.at(index)),
+                Randomness.from_key(jax.random.key(index)),
+                time,
+                len(self.trajectory) - 1,
+                "steps" if self.trajectory.balanced else "saves",
+            )
 
     def energy(self) -> Callable[[Any], Any]:
         """E of one point: of the position, for kinetic flows."""

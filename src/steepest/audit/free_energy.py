@@ -47,9 +47,9 @@ def free_energy(trajectory: Any, saves: int = 16, estimator: str = "auto") -> Fr
     for i, time in zip(index, times, strict=True):
         state = trajectory.at(int(i))
         temperature = context.temperature(float(time))
-        energies = np.asarray(context.flow.per_point(state, float(time)), float)
-        terms = energies - temperature * np.asarray(_entropy(state, estimator), float)
-        weights = np.asarray(state.weights, float)
+        found = _terms(context.flow, state, jax.numpy.asarray(float(time)), estimator)
+        energies, entropies, weights = (np.asarray(x, float) for x in found)
+        terms = energies - temperature * entropies
         mean = float(np.sum(weights * terms))
         value.append(mean)
         error.append(float(np.sqrt(np.sum((weights * (terms - mean)) ** 2))))
@@ -57,8 +57,9 @@ def free_energy(trajectory: Any, saves: int = 16, estimator: str = "auto") -> Fr
 
 
 @eqx.filter_jit
-def _entropy(state: Particles, estimator: str) -> Any:
-    return state.entropy_terms(estimator)
+def _terms(flow: Any, state: Particles, time: Any, estimator: str) -> Any:
+    """(energies, terms of the entropy, weights) of the particles."""
+    return flow.per_point(state, time), state.entropy_terms(estimator), state.weights
 
 
 def second_law_checks(context: Context) -> list[Check]:

@@ -33,6 +33,16 @@ def projection_residual(flow: Any, state: Any, time: Any = 0.0) -> float:
 
 
 @eqx.filter_jit
+def _value(functional: Any, state: Any) -> Any:
+    return functional(state)
+
+
+@eqx.filter_jit
+def _divergence(state: Any, target: Any) -> Any:
+    return state.kl(target)
+
+
+@eqx.filter_jit
 def _rates(flow: Any, state: Any, time: Any) -> tuple[Any, Any]:
     part = flow.parts[0]
     variation = part.functional.at(time).first_variation(state)
@@ -82,11 +92,11 @@ def _gibbs(context: Context) -> list[Check]:
     grid = context.trajectory.states.grid
     temperature = float(law.temperature)
     target = Density.from_log(grid, law.log_density)
-    least = float(context.part.functional(target))
+    least = float(_value(context.part.functional, target))
     worst, last, size = 0.0, 0.0, abs(least)
     for index in (0, len(context.trajectory) // 2, len(context.trajectory) - 1):
         above = float(context.ledger.functional[index]) - least
-        last = temperature * float(context.trajectory.at(index).kl(target))
+        last = temperature * float(_divergence(context.trajectory.at(index), target))
         worst, size = max(worst, abs(above - last)), max(size, abs(above), abs(last))
     why = f"F - F_inf = T KL(ρ‖π) on the grid; at the end {last:.3g}"
     potential = np.abs(np.log(np.maximum(np.asarray(target.values), 1e-300))).max() * temperature

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import abc
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
+
+
+def compiled(method: Callable[..., Any]) -> Any:
+    """`eqx.filter_jit` for which a time is a number that varies: another one compiles nothing."""
+    program = eqx.filter_jit(method)
+
+    @functools.wraps(method)
+    def call(self: Any, *given: Any, **named: Any) -> Any:
+        array = lambda x: jnp.asarray(x) if isinstance(x, float) else x  # noqa: E731
+        return program(self, *map(array, given), **{k: array(x) for k, x in named.items()})
+
+    return call
 
 
 class AbstractBridge(eqx.Module):

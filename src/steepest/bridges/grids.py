@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import tree
 from ..errors import ArgumentError
 from ..geometries import Euclidean
 from ..schemes.generator import Generator, generator
@@ -148,7 +149,7 @@ def fit_grid(
         )
     span = jnp.asarray(horizon, dtype)
     halves = _fit(operator, gibbs, source.values, target.values, span, tolerance, most)
-    if not bool(jnp.all(jnp.isfinite(halves.g))):
+    if not tree.is_finite(halves.g):
         raise ArgumentError(
             "target", "out of reach", "the reference carries no mass there: a higher temperature"
         )

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
 from ..states import Particles
-from .base import AbstractBridge
+from .base import AbstractBridge, compiled
 from .sinkhorn import transform
 
 
@@ -112,7 +112,7 @@ class GrowthBridge(AbstractBridge):
         middle, y = self.sample_paths(x, jnp.asarray([time, self.horizon]), move)
         return Particles(middle, self.log_mass(x, y, time))
 
-    @eqx.filter_jit
+    @compiled
     def log_mass(self, x: Float[Array, "n d"], y: Float[Array, "n d"], time: Any) -> Array:
         """log of the mass at `time` of paths from x to y, relative to pi: its rate is constant."""
         share = time / self.horizon
@@ -132,7 +132,7 @@ class GrowthBridge(AbstractBridge):
         later = _soft(u, v, w, self.g * (1.0 + 1.0 / self.price), 1.0)
         return jnp.exp(later - now - f / self.price)
 
-    @eqx.filter_jit
+    @compiled
     def mass(self, time: Any) -> Float[Array, ""]:
         """The total at `time`; between the ends it need not lie between theirs."""
         share = jnp.asarray(time / self.horizon, self.f.dtype)

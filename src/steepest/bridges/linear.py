@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key
 from ..errors import ArgumentError
 from ..states import Gaussian, Particles
 from ..states.divergences import Estimate
-from .base import AbstractBridge
+from .base import AbstractBridge, compiled
 from .gaussians import whitened
 from .potential import Ends, ends, log_end
 from .reference import LinearReference
@@ -51,19 +51,19 @@ class LinearBridge(AbstractBridge):
     def horizon(self):
         return self.reference.horizon
 
-    @eqx.filter_jit
+    @compiled
     def drift(self, x, time):
         z = self.reference.turned(x)
         factor = self.reference.coming(z, time)[2]
         pull = factor * self._ends(z, time).slopes
         return self.reference.pulled(z, pull)
 
-    @eqx.filter_jit
+    @compiled
     def log_potential(self, x: Float[Array, "n d"], time: Any = 0.0) -> Float[Array, " n"]:
         """log phi_t(x), whose gradient is the pull of the target."""
         return logsumexp(self._ends(self.reference.turned(x), time).logs, axis=1)
 
-    @eqx.filter_jit
+    @compiled
     def backward_drift(self, x, time):
         z = self.reference.turned(x)
         if self.source is not None:
@@ -91,7 +91,7 @@ class LinearBridge(AbstractBridge):
         chosen = jax.random.categorical(key, _products(v, u) + logs, axis=1)
         return self.starts.positions[chosen]
 
-    @eqx.filter_jit
+    @compiled
     def sample_paths(self, x, times, key):
         reference, T = self.reference, self.reference.horizon
         first, rest = jax.random.split(key)
@@ -157,6 +157,11 @@ class LinearBridge(AbstractBridge):
         """Mean and covariance of (X_0, X_T) of a bridge between Gaussians."""
         if self.source is None:
             raise ArgumentError("bridge", self.method, "sample(x, key) draws from the coupling")
+        return self._coupling()
+
+    @eqx.filter_jit
+    def _coupling(self) -> tuple[Array, Array]:
+        assert self.source is not None
         (a, L), _ = whitened(self.reference, self.source, self.source)
         r, S = self.potential.means[0], self.potential.component(0).covariance
         A = L @ L.T
@@ -184,11 +189,15 @@ class LinearBridge(AbstractBridge):
         pick, move = jax.random.split(key)
         x = self.source.sample(pick, n) if self.source else self.starts.sample(pick, n)
         end = self.reference.white_target(self.sample(x, move))
-        terms = log_end(self.potential, end) - self.log_potential(x)
+        terms = eqx.filter_jit(log_end)(self.potential, end) - self.log_potential(x)
         return Estimate(jnp.mean(terms), jnp.std(terms) / jnp.sqrt(n))
 
     def _gaussian_marginal(self, time: Any) -> Gaussian:
         """X_t = alpha X_0 + beta X_T + gamma + noise, in the axes of the stiffness."""
+        return Gaussian(*self._moments(time))
+
+    @compiled
+    def _moments(self, time: Any) -> tuple[Array, Array]:
         reference = self.reference
         mean, whole = self.coupling()
         f1, s1, q1 = reference.transition(time)
@@ -205,7 +214,7 @@ class LinearBridge(AbstractBridge):
         middle = alpha * first + gain * last + gamma
         R = reference.rotation
         spread = spread if R is None else R @ spread @ R.T
-        return Gaussian(reference.back(middle), jnp.linalg.cholesky(0.5 * (spread + spread.T)))
+        return reference.back(middle), jnp.linalg.cholesky(0.5 * (spread + spread.T))
 
     def _ends(self, z: Any, time: Any) -> Ends:
         mu, D, _ = self.reference.coming(z, time)

@@ -143,6 +143,11 @@ def divergence(
 
 def draw(law: Any, key: Any, n: int) -> Array:
     """n draws as one array."""
+    return _drawn(law, key, n) if isinstance(law, eqx.Module) else as_flat(law.sample(key, n))
+
+
+@eqx.filter_jit
+def _drawn(law: Any, key: Any, n: int) -> Array:
     if isinstance(law, Particles) and law.log_weights is None:
         return law.positions[jax.random.randint(key, (n,), 0, law.count)]
     return as_flat(law.sample(key, n))

@@ -23,6 +23,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..diffusion import descent
@@ -30,7 +31,7 @@ from ..diffusion.networks import Perceptron
 from ..errors import ArgumentError, Diverged
 from ..states import GaussianMixture, Particles
 from ..states.divergences import Estimate
-from .base import AbstractBridge
+from .base import AbstractBridge, compiled
 from .mixtures import draw, fit_mixture
 from .potential import ends
 from .reference import LinearReference, brownian, linear_reference
@@ -126,14 +127,14 @@ class NetworkBridge(AbstractBridge):
     def horizon(self):
         return self.reference.horizon
 
-    @eqx.filter_jit
+    @compiled
     def drift(self, x, time):
         z = self.reference.turned(x)
         mu, D, factor = self.reference.coming(z, time)
         pull = factor * self.ahead.slopes(mu, D, time / self.horizon)
         return self.reference.pulled(z, pull)
 
-    @eqx.filter_jit
+    @compiled
     def backward_drift(self, x, time):
         z = self.reference.turned(x)
         mu, D, factor = self.reference.coming(z, time)
@@ -150,7 +151,7 @@ class NetworkBridge(AbstractBridge):
         u = self.back.path(v, 1.0 - left[::-1], 1.0 - times[::-1], key)[-1]
         return self.reference.from_white_source(u)
 
-    @eqx.filter_jit
+    @compiled
     def sample_paths(self, x, times, key):
         reference, asked = self.reference, jnp.asarray(times, x.dtype) / self.horizon
         every = jnp.sort(jnp.concatenate([stations(reference, self.steps)[1], asked]))
@@ -193,6 +194,7 @@ class NetworkBridge(AbstractBridge):
         return Estimate(jnp.mean(terms), jnp.std(terms) / jnp.sqrt(n))
 
 
+@functools.partial(jax.jit, static_argnames="steps")
 def stations(reference: LinearReference, steps: int) -> tuple[Float[Array, "k d"], Any]:
     """(D, t/T) at steps + 1 times that spend equal shares of the variance, averaged over axes."""
     fine = jnp.linspace(0.0, 1.0, 1025, dtype=reference.rates.dtype)
@@ -216,10 +218,15 @@ class Whitened(eqx.Module):
 
 def whitened(reference: LinearReference, source: Any, target: Any) -> tuple[Whitened, Whitened]:
     """Both ends; two laws of one kind are one program."""
+    first, last = _rows(reference)
+    return Whitened(source, reference, first), Whitened(target, reference, last)
+
+
+@jax.jit
+def _rows(reference: LinearReference) -> tuple[Array, Array]:
     factor, shift, variance = reference.transition(reference.horizon)
     root = jnp.sqrt(variance)
-    rows = jnp.stack([factor / root, jnp.zeros_like(root)]), jnp.stack([1.0 / root, -shift / root])
-    return Whitened(source, reference, rows[0]), Whitened(target, reference, rows[1])
+    return jnp.stack([factor / root, jnp.zeros_like(root)]), jnp.stack([1.0 / root, -shift / root])
 
 
 def fit_networks(
@@ -265,8 +272,8 @@ def fit_networks(
     fits = [fit_mixture(unit, laws[0], laws[1], first, **options)]
     fits.append(fit_mixture(unit, laws[1], laws[0], second, **options))
     clouds = [draw(law, build, 2048) for law in laws]
-    whole = jnp.concatenate(clouds)
-    centre, spread = jnp.mean(whole, axis=0), jnp.sqrt(jnp.var(whole, axis=0) + 1.0)
+    whole = np.concatenate(clouds)
+    centre, spread = jnp.asarray(whole.mean(0)), jnp.asarray(np.sqrt(whole.var(0) + 1.0))
     halves: list[Any] = [Half(fit.potential, network, centre, spread) for fit in fits]
 
     rest = eqx.filter(network, eqx.is_inexact_array, inverse=True)

@@ -125,7 +125,7 @@ class SchrodingerBridge:
         reference = self._linear(_middle(starts, stops))
         self._check_precision(reference, starts, stops)
         found = fit_mixture(reference, self.source, self.target, fit, **options)
-        if not bool(tree.all_finite(found.potential)):
+        if not tree.is_finite(found.potential):
             raise ArgumentError("rate", options.get("rate", 0.03), "the fit diverged: a lower rate")
         return LinearBridge(
             reference, found.potential, starts, method="mixture", why=why, notes=self.notes
@@ -211,10 +211,8 @@ class SchrodingerBridge:
     def _check_precision(self, reference: Any, starts: Particles, stops: Particles) -> None:
         """The exponents are differences of squares: they need some digits after the point."""
         u, v = reference.white_source(starts.positions), reference.white_target(stops.positions)
-        centre = jnp.mean(v, axis=0)
-        largest = float(
-            jnp.max(jnp.sum((u - centre) ** 2, 1)) + jnp.max(jnp.sum((v - centre) ** 2, 1))
-        )
+        centre = np.mean(v, axis=0)
+        largest = sum(float(np.max(np.sum((x - centre) ** 2, 1))) for x in map(np.asarray, (u, v)))
         lost = largest * float(jnp.finfo(v.dtype).eps)
         if not lost < 0.05:
             raise ArgumentError(
@@ -250,7 +248,7 @@ def _law(name: str, given: Any) -> Any:
     if isinstance(law, Particles):
         if not hasattr(law.positions, "ndim") or law.positions.ndim != 2:
             raise ArgumentError(name, "particles that are no points", "positions of shape (n, d)")
-        if not bool(tree.all_finite(law)):
+        if not tree.is_finite(law):
             raise ArgumentError(name, "NaN or infinite values", "finite points")
     return law
 
@@ -272,6 +270,7 @@ def _notes(name: str, law: Any) -> Any:
         yield f"{repeated} rows of the {name} repeat others; each counts as often as it stands"
 
 
+@jax.jit
 def _middle(starts: Particles, stops: Particles) -> Array:
     return 0.5 * (starts.weights @ starts.positions + stops.weights @ stops.positions)
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
 from ..flow import AbstractFlow, Flow
+from ..formula import formula
 from ..functionals import Energy
 from ..geometries import Euclidean
 from ..noise import Thermal
@@ -94,6 +95,7 @@ class LinearReference(eqx.Module):
         """d."""
         return self.rates.shape[0]
 
+    @formula
     def turned(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
         """x in the axes of the stiffness."""
         x = x - self.origin
@@ -107,6 +109,7 @@ class LinearReference(eqx.Module):
         """A direction z in the axes of x."""
         return z if self.rotation is None else z @ self.rotation.T
 
+    @formula
     def transition(self, time: Any) -> tuple[Array, Array, Array]:
         """(f, s, q) of the law after `time`, each of shape (d,)."""
         y = self.rates * time
@@ -117,14 +120,17 @@ class LinearReference(eqx.Module):
         """p - k z."""
         return self.push - self.rates * z
 
+    @formula
     def pulled(self, z: Float[Array, "n d"], pull: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """p - k z + 2 T pull, in the axes of x: the drift at z of what is drawn by `pull`."""
         return self.along(self.drift(z) + 2.0 * self.temperature * pull)
 
+    @formula
     def remaining(self, time: Any) -> Float[Array, " d"]:
         """D: the share of the end's variance that is still to come at `time`."""
         return self.transition(self.horizon - time)[2] / self.transition(self.horizon)[2]
 
+    @formula
     def coming(self, z: Float[Array, "... d"], time: Any) -> tuple[Array, Array, Array]:
         """(mu, D, d mu/dz): the end in white coordinates, seen from (z, time): N(mu, D)."""
         factor, shift, variance = self.transition(self.horizon - time)
@@ -132,17 +138,20 @@ class LinearReference(eqx.Module):
         root = jnp.sqrt(whole)
         return (factor * z + shift - end) / root, variance / whole, factor / root
 
+    @formula
     def from_coming(self, mu: Float[Array, "... d"], time: Any) -> Float[Array, "... d"]:
         """x from which the end mu is expected at `time`."""
         factor, shift, _ = self.transition(self.horizon - time)
         _, end, whole = self.transition(self.horizon)
         return self.back((mu * jnp.sqrt(whole) + end - shift) / factor)
 
+    @formula
     def white_source(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
         """u = f z / sqrt(q): then the transition is exp(-|u - v|^2/2) in v of the target."""
         factor, _, variance = self.transition(self.horizon)
         return self.turned(x) * factor / jnp.sqrt(variance)
 
+    @formula
     def white_target(self, y: Float[Array, "... d"]) -> Float[Array, "... d"]:
         """v = (z - s) / sqrt(q)."""
         _, shift, variance = self.transition(self.horizon)
@@ -177,7 +186,7 @@ def linear_reference(flow: Any, origin: Float[Array, " d"], horizon: float) -> L
         push, rotation = rates * (centre - origin), None
     else:
         probes = jax.random.normal(jax.random.key(0), (PROBES, dimension), dtype)
-        slopes = jax.vmap(jax.jacfwd(lambda x: flow.velocity(x)))(probes)
+        slopes = _slopes(flow, probes)
         matrix = -slopes[0]
         gap = float(jnp.max(jnp.abs(slopes - slopes[0])))
         size = float(jnp.max(jnp.abs(matrix)))
@@ -192,6 +201,11 @@ def linear_reference(flow: Any, origin: Float[Array, " d"], horizon: float) -> L
         rates, rotation = jnp.asarray(values, dtype), jnp.asarray(vectors, dtype)
         push = push @ rotation - rates * (origin @ rotation)
     return LinearReference(rotation, origin, rates, push, scalar(temperature), scalar(horizon))
+
+
+@eqx.filter_jit
+def _slopes(flow: Flow, points: Any) -> Any:
+    return jax.vmap(jax.jacfwd(lambda x: flow.velocity(x)))(points)
 
 
 def _relative(y: Any) -> Any:

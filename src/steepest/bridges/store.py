@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import tree
 from ..archive import read_arrays
 from ..diffusion.networks import Perceptron
 from ..errors import ArgumentError
@@ -87,7 +88,7 @@ def load(folder: str | Path) -> tuple[Any, dict[str, Any]]:
         # Asarray keeps float64 only where JAX may: the caller decides about precision.
         arrays = {name: jnp.asarray(array) for name, array in found.items()}
         weights = ("log_weights", "start_weights", "x_logs", "y_logs")
-        if not all(bool(jnp.all(jnp.isfinite(a))) for n, a in arrays.items() if n not in weights):
+        if not all(tree.is_finite(a) for n, a in arrays.items() if n not in weights):
             raise ValueError("numbers that are not finite")
         if content["kind"] == "growth":
             x, y = (Particles(arrays[name], arrays[f"{name}_logs"]) for name in ("x", "y"))

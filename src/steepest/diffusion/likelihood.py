@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from .. import tree
 from ..errors import ArgumentError
 from .models import AbstractModel
 from .processes import AbstractProcess
@@ -57,7 +58,7 @@ def log_likelihood(
     x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
     if x.shape[1:] != model.shape:
         raise ArgumentError("x", f"shape {x.shape}", f"expected (n, *{model.shape})")
-    if not bool(jnp.all(jnp.isfinite(x))):
+    if not tree.is_finite(x):
         raise ArgumentError("x", "NaN or infinite values", "finite numbers")
     begin = process.start if start is None else start
     process.check_time(begin)

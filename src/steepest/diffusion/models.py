@@ -18,6 +18,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from .. import tree
 from ..errors import ArgumentError
 from ..states import GaussianMixture
 
@@ -133,7 +134,7 @@ class ExactEmpirical(AbstractModel):
             raise ArgumentError(
                 "data", f"shape {self.data.shape}", "(n, ...), a row for each point"
             )
-        if not bool(jnp.all(jnp.isfinite(self.data))):
+        if not tree.is_finite(self.data):
             raise ArgumentError("data", "NaN or infinite values", "finite numbers")
 
     def _logs(self, x: Any, alpha: Any, sigma: Any) -> Any:

@@ -167,7 +167,7 @@ def as_data(data: Any) -> Particles:
     if measure.count < 1:
         raise ArgumentError("data", "no points", "at least one point is needed")
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves(measure))
-    if not traced and not bool(tree.all_finite(measure)):
+    if not traced and not tree.is_finite(measure):
         raise ArgumentError("data", "NaN or infinite values", "finite points")
     return measure
 

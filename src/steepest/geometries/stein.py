@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from .. import tree
 from ..errors import ArgumentError
 from ..kernels import (
     AbstractKernel,
@@ -168,7 +169,7 @@ def _factor(preconditioner: Any) -> Any:
         raise ArgumentError("preconditioner", f"shape {matrix.shape}", "a square matrix")
     symmetric = bool(jnp.allclose(matrix, matrix.T, rtol=1e-5))
     factor = jnp.linalg.cholesky(matrix)
-    if not symmetric or not bool(jnp.all(jnp.isfinite(factor))):
+    if not symmetric or not tree.is_finite(factor):
         raise ArgumentError(
             "preconditioner", "not symmetric positive definite", "a covariance, for instance"
         )

@@ -147,7 +147,7 @@ class Target(eqx.Module):
                 "a start inside the support: -log pi must be finite there; a constrained "
                 "parameter needs a transform to the whole line",
             )
-        if not bool(jnp.all(jnp.isfinite(slope))):
+        if not tree.is_finite(slope):
             bad = [self.names[i] for i in np.flatnonzero(~np.isfinite(np.asarray(slope)))[:3]]
             raise ArgumentError(
                 "energy", f"a gradient that is not finite in {', '.join(bad)}", "a smooth -log pi"

@@ -128,7 +128,7 @@ class Lagrangian(eqx.Module):
         flat, unravel = ravel_pytree(p)
         fn = lambda w: ravel_pytree(self.momentum(q, unravel(w), t))[0] - flat  # noqa: E731
         found = unravel(root(fn, jnp.zeros_like(flat)))
-        if _known(found) and not bool(tree.all_finite(found)):
+        if _known(found) and not tree.is_finite(found):
             raise ArgumentError("p", p, "no velocity has this momentum: " + DEGENERATE)
         return found
 

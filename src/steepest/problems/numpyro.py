@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from .. import tree
 from ..errors import ArgumentError, SteepestError
 from ..functionals import Energy
 from .problem import Problem
@@ -117,7 +118,7 @@ def _start(energy: PotentialEnergy, like: dict[str, Array], key: Any) -> dict[st
         draw = jax.random.fold_in(key, trial)
         x = jax.random.uniform(draw, flat.shape, flat.dtype, -width, width)
         value, force = slope(x)
-        if bool(jnp.isfinite(value)) and bool(jnp.all(jnp.isfinite(force))):
+        if bool(jnp.isfinite(value)) and tree.is_finite(force):
             return unravel(x)
     raise ArgumentError(
         "model",

@@ -18,6 +18,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
+from .. import tree
 from ..errors import ArgumentError
 from .factors import as_array
 from .fluxes import log_mean
@@ -39,7 +40,7 @@ class Categorical(eqx.Module):
         logits = as_array("logits", logits)
         if logits.ndim != 1 or logits.shape[0] == 0:
             raise ArgumentError("logits", f"shape {logits.shape}", "expected (k,)")
-        if not isinstance(logits, Tracer) and not bool(jnp.all(jnp.isfinite(logits))):
+        if not isinstance(logits, Tracer) and not tree.is_finite(logits):
             raise ArgumentError("logits", "NaN or infinite values", "finite numbers")
         self.logits = logits
         self.graph = None if graph is None else _conductances(graph, logits.shape[0])

@@ -9,6 +9,7 @@ Source of the mean: Maas, J. Funct. Anal. 261 (2011) 2250.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from jaxtyping import Array, Float, Key
 
 from .. import tree
 from ..errors import ArgumentError
+from ..formula import formula
 from .fluxes import transported
 from .grid import Grid
 from .monotone import wasserstein_squared
@@ -74,14 +76,16 @@ class Density(eqx.Module):
         values = tree.as_float(values, "values")
         if values.shape != grid.shape:
             raise ArgumentError("values", f"shape {values.shape}", f"expected {grid.shape}")
-        mass = jnp.sum(values) * grid.cell_volume
-        if not isinstance(mass, Tracer):
-            if not bool(jnp.isfinite(mass)) or float(mass) <= 0:
-                raise ArgumentError("values", f"total mass {float(mass):.3g}", "a positive mass")
-            if float(jnp.min(values)) < 0:
-                low = float(jnp.min(values))
-                raise ArgumentError("values", f"smallest value {low:.3g}", "nonnegative values")
-        return cls(grid, values / mass)
+        if isinstance(values, Tracer):
+            return cls(grid, values / (jnp.sum(values) * grid.cell_volume))
+        array = np.asarray(values)  # what runs once is not worth compiling
+        mass = array.sum() * grid.cell_volume
+        if not np.isfinite(mass) or mass <= 0:
+            raise ArgumentError("values", f"total mass {mass:.3g}", "a positive mass")
+        if array.min() < 0:
+            low = array.min()
+            raise ArgumentError("values", f"smallest value {low:.3g}", "nonnegative values")
+        return cls(grid, jnp.asarray(array / mass, array.dtype))
 
     @classmethod
     def from_log(cls, grid: Grid, log_density: Callable[[Any], Any]) -> Density:
@@ -91,12 +95,16 @@ class Density(eqx.Module):
             raise ArgumentError(
                 "log_density", f"a value of shape {logs.shape[grid.dimension :]}", "a scalar"
             )
-        if not isinstance(logs, Tracer) and bool(jnp.any(jnp.isnan(logs) | (logs == jnp.inf))):
+        if isinstance(logs, Tracer):
+            return cls(grid, jnp.exp(logs - logsumexp(logs)) / grid.cell_volume)
+        array = np.asarray(logs)  # what runs once is not worth compiling
+        if np.any(np.isnan(array) | (array == np.inf)):
             raise ArgumentError("log_density", "NaN or +inf on the grid", "a log density below inf")
-        total = logsumexp(logs)
-        if not isinstance(logs, Tracer) and not bool(jnp.isfinite(total)):
+        if array.max() == -np.inf:
             raise ArgumentError("log_density", "-inf everywhere on the grid", "move the grid")
-        return cls(grid, jnp.exp(logs - total) / grid.cell_volume)
+        values = np.exp(array - array.max())
+        values = values / (values.sum() * grid.cell_volume)
+        return cls(grid, jnp.asarray(values, array.dtype))
 
     @classmethod
     def gibbs(cls, grid: Grid, energy: Callable[[Any], Any], temperature: float = 1.0) -> Density:
@@ -154,6 +162,7 @@ class Density(eqx.Module):
 
         return jax.tree.map(average, self.grid.evaluate(fn))
 
+    @formula
     def entropy(self) -> Float[Array, ""]:
         """-integral rho log rho, with 0 log 0 = 0."""
         return -jnp.sum(xlogx(self.values)) * self.grid.cell_volume
@@ -188,11 +197,13 @@ class Density(eqx.Module):
         found = jnp.fft.irfftn(product, sizes)
         return found[tuple(slice(n) for n in grid.shape)].astype(self.values.dtype)
 
+    @formula
     def log_prob(self, x: Any) -> Float[Array, "..."]:
         """log rho at points of shape (..., d), constant in each cell; -inf outside the box."""
         cells, inside = self.grid.index(_flat(x))
         return jnp.where(inside, jnp.log(self.values[cells]), -jnp.inf)
 
+    @functools.partial(formula, static_argnames="n")
     def sample(self, key: Key[Array, ""], n: int) -> Any:
         """n independent draws, shape (n, d): a cell by its mass, then uniform inside."""
         pick, place = jax.random.split(key)
@@ -202,10 +213,12 @@ class Density(eqx.Module):
         x = centres + h * jax.random.uniform(place, centres.shape, centres.dtype, -0.5, 0.5)
         return jax.vmap(self.grid.point)(x)
 
+    @formula
     def mean(self) -> Float[Array, " d"]:
         """E[x]; for a periodic axis of the coordinate as it stands."""
         return self.expect(_flat)
 
+    @formula
     def covariance(self) -> Float[Array, "d d"]:
         """E[(x - m)(x - m)^T] of the cell centres."""
         mean = self.mean()

@@ -302,9 +302,10 @@ def check_scale(argument: str, scale: Any, d: int) -> None:
         return
     if scale.shape not in ((d,), (d, d)):
         raise ArgumentError(argument, f"shape {scale.shape}", f"expected ({d}, {d}) or ({d},)")
-    diagonal = scale if scale.ndim == 1 else jnp.diagonal(scale)
-    _check_values(argument, scale, diagonal)
-    if scale.ndim == 2 and not isinstance(scale, Tracer) and np.any(np.triu(scale, 1)):
+    if isinstance(scale, Tracer):
+        return
+    _check_values(argument, scale, scale if scale.ndim == 1 else np.diagonal(scale))
+    if scale.ndim == 2 and np.any(np.triu(scale, 1)):
         raise ArgumentError(
             argument,
             "a matrix with entries above its diagonal",
@@ -341,6 +342,8 @@ def cholesky(
         values = np.linalg.eigvalsh(0.5 * (matrix + matrix.T))
         if not values[0] > len(matrix) * eps * values[-1]:
             raise ArgumentError(argument, f"smallest eigenvalue {values[0]:.3e}", remedy)
+        # What runs once is not worth compiling.
+        return jnp.asarray(np.linalg.cholesky(0.5 * (matrix + matrix.T)))
     return jnp.linalg.cholesky(0.5 * (covariance + covariance.T))
 
 

@@ -9,6 +9,7 @@ variational inference); Amari, Neural Comput. 10 (1998) 251.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,9 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
+from .. import tree
 from ..errors import ArgumentError
+from ..formula import formula
 from . import divergences
 from .divergences import Estimate
 from .factors import LowRank as LowRank
@@ -64,7 +67,7 @@ class Gaussian(eqx.Module):
             scale = as_array("scale", scale)
         if mean.ndim != 1 or mean.shape[0] == 0:
             raise ArgumentError("mean", f"shape {mean.shape}", "expected (d,)")
-        if not isinstance(mean, Tracer) and not bool(jnp.all(jnp.isfinite(mean))):
+        if not isinstance(mean, Tracer) and not tree.is_finite(mean):
             raise ArgumentError("mean", "NaN or infinite values", "a finite point")
         check_scale("scale", scale, mean.shape[0])
         if phase and mean.shape[0] % 2:
@@ -154,6 +157,7 @@ class Gaussian(eqx.Module):
         z, w = self.nodes(rule)
         return jax.tree.map(lambda v: weighted_sum(w, v), jax.vmap(fn)(z))
 
+    @formula
     def entropy(self) -> Float[Array, ""]:
         """d/2 log(2 pi e) + 1/2 log det S, in closed form."""
         return 0.5 * self.dimension * math.log(2 * math.pi * math.e) + self.factor.log_determinant
@@ -169,12 +173,14 @@ class Gaussian(eqx.Module):
         factor = self.factor
         return self._average(lambda z: kernel(self.point(math.sqrt(2.0) * factor.push(z))))
 
+    @formula
     def log_prob(self, x: Any) -> Float[Array, "..."]:
         """log density at points of shape (..., d)."""
         gap = as_flat(x) - self.mean
         constant = 0.5 * self.dimension * math.log(2 * math.pi) + self.factor.log_determinant
         return -0.5 * self.factor.squared(gap) - constant
 
+    @functools.partial(formula, static_argnames="n")
     def sample(self, key: Key[Array, ""], n: int) -> Any:
         """n independent draws, shape (n, d)."""
         z = jax.random.normal(key, (n, self.factor.latent), self.mean.dtype)

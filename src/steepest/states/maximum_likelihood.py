@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key
 
+from .. import tree
 from ..errors import ArgumentError
 from .factors import dot, inverse, triangular_root
 
@@ -50,7 +51,7 @@ def fit_mixture(
     if not (isinstance(floor, float) and 0 < floor < 1):
         raise ArgumentError("floor", floor, "a share of the mean variance, between 0 and 1")
     if not isinstance(x, Tracer):
-        if not bool(jnp.all(jnp.isfinite(x))):
+        if not tree.is_finite(x):
             raise ArgumentError("points", "NaN or infinite values", "finite points")
         if not bool(jnp.any(x != x[0])):
             raise ArgumentError("points", f"{n} equal points", "points that span a volume")

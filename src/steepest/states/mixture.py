@@ -9,6 +9,7 @@ NeurIPS 2022 (mixtures as measures over the Bures-Wasserstein space).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key
 
 from ..errors import ArgumentError
+from ..formula import formula
 from . import divergences
 from .divergences import Estimate
 from .factors import as_array, as_flat, check_scale, dot, inverse
@@ -171,10 +173,12 @@ class GaussianMixture(eqx.Module):
         """
         return -self.expect(self.log_prob)
 
+    @formula
     def log_prob(self, x: Any) -> Float[Array, "..."]:
         """log density at points of shape (..., d)."""
         return logsumexp(self.log_joint(x), axis=-1)
 
+    @formula
     def log_joint(self, x: Any) -> Float[Array, "... k"]:
         """log(w_i N(x | m_i, S_i)) at points of shape (..., d): softmax of it is the posterior."""
         refuse_stack("GaussianMixture", self.means, 2)
@@ -194,6 +198,7 @@ class GaussianMixture(eqx.Module):
         logs = logs + jax.nn.log_softmax(self.log_weights)
         return logs - 0.5 * d * math.log(2 * math.pi)
 
+    @functools.partial(formula, static_argnames="n")
     def sample(self, key: Key[Array, ""], n: int) -> Any:
         """n independent draws, shape (n, d): a component by its weight, then a normal."""
         pick, place = jax.random.split(key)
@@ -206,10 +211,12 @@ class GaussianMixture(eqx.Module):
         half = self.dimension // 2
         return Phase(x[:, :half], x[:, half:]) if self.phase else x
 
+    @formula
     def mean(self) -> Float[Array, " d"]:
         """sum_i w_i m_i."""
         return weighted_sum(self.weights, self.means)
 
+    @formula
     def covariance(self) -> Float[Array, "d d"]:
         """sum_i w_i (S_i + (m_i - m)(m_i - m)^T)."""
         gaps = self.means - self.mean()

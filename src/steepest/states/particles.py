@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Key
 
 from .. import tree
 from ..errors import ArgumentError
+from ..formula import formula
 from .entropy import gaussian_entropy, nearest_neighbour_entropy
 
 
@@ -120,10 +121,12 @@ class Particles(eqx.Module):
         w = self.weights
         return jax.tree.map(lambda v: jnp.tensordot(v, w, axes=(self.axis, 0)), values)
 
+    @formula
     def mean(self) -> Any:
         """The mean, with the structure of one particle."""
         return self.average(self.positions)
 
+    @formula
     def covariance(self) -> Float[Array, "d d"]:
         """The weighted covariance of the flattened particles (divided by 1 - sum w^2)."""
         x, w = self.flat(), self.weights
