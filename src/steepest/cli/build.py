@@ -49,6 +49,8 @@ def build(spec: Spec, allow_code: bool = False) -> Job:
     parts = []
     for table in spec.geometry:
         part = table.build(context)
+        if part is None:
+            raise ArgumentError("geometry", "a sum with 'own'", "'own' is the whole geometry")
         parts.append(part if table.factor == 1 else table.factor * part)
     geometry = parts[0]
     for part in parts[1:]:

@@ -127,8 +127,8 @@ class ReverseBooks:
 
     `log_ratios`: u, increasing; `loss`: E|D_model - x_0|^2 / r^2 there; `mmse`: the same of the
     truth; `gap`: the model's excess, the integrand of the bound, and its standard error `error`;
-    `prior_gap`: KL(p_T || prior), an upper bound; `bound_error`: of the whole bound. Where the truth is not known `mmse` and `gap`
-    are nan, and `loss` bounds them from above.
+    `prior_gap`: KL(p_T || prior), an upper bound; `bound_error`: of the whole bound. Where the
+    truth is not known `mmse` and `gap` are nan, and `loss` bounds them from above.
     """
 
     log_ratios: np.ndarray

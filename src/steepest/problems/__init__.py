@@ -5,7 +5,8 @@ mechanical systems (`pendulum`, `spherical_pendulum`, `double_pendulum`, `kepler
 `spring_chain`), closed systems that make entropy (`heat_bath`, `gas_containers`),
 regressions on a CSV file (`bayesian_logistic_regression`, `linear_regression`,
 `softmax_regression`), a network in its mean-field limit (`two_layer_network`) and the user's own
-energies (`imported_energy`) and closed systems (`imported_closed_system`). `read_table` and `read_points` read the files.
+energies (`imported_energy`) and closed systems (`imported_closed_system`). `read_table` and
+`read_points` read the files.
 """
 
 from .csv_text import TableError as TableError

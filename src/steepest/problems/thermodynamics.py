@@ -1,4 +1,4 @@
-"""Closed systems that make entropy: an energy that is kept, and what its friction does (eq. 29, 40).
+"""Closed systems that make entropy: an energy that is kept, and its friction (eq. 29, 40).
 
 Each is a `Metriplectic` flow of (positions, momenta, entropies), its generators by hand. Source:
 Öttinger, Beyond Equilibrium Thermodynamics (2005), section 1.2.2 for the two containers.

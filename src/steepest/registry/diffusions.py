@@ -18,9 +18,9 @@ from .algorithm import Algorithm, Composed, Setting
 from .chains import kick
 
 LEVELS = 400
-NOISIEST, CLEANEST = 0.9, 0.1
+NOISIEST, CLEANEST = 0.2, 0.02
 BETA_MIN, BETA_MAX = 0.1, 20.0
-MEAN, DEVIATIONS = np.array([0.6, -0.3]), np.array([0.8, 0.5])
+MEAN, DEVIATIONS = np.array([0.6, -0.3]), np.array([0.3, 0.2])
 
 
 def backwards(scheme: Any) -> Any:
@@ -82,7 +82,7 @@ def _heun(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
 
 
 def _single_step(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
-    # Algorithm 1 of the paper with r = 1/2: u at the middle of log(alpha/sigma), then D(u) all the way.
+    # Algorithm 1 with r = 1/2: u at the middle of log(alpha/sigma), then D(u) all the way.
     x = np.asarray(state.positions)
     _, _, (alpha, sigma), (after, left) = ends()
     clean = (x - sigma * noise_in(x, alpha, sigma)) / alpha

@@ -220,7 +220,9 @@ class Metriplectic(Section):
     energy: str = Field(pattern=f"^{REFERENCE}$", description="'module:function', state -> number")
     entropy: str = Field(pattern=f"^{REFERENCE}$", description="'module:function', state -> number")
     poisson: str | None = Field(
-        None, pattern=f"^{REFERENCE}$", description="'module:function', state -> antisymmetric (d, d)"
+        None,
+        pattern=f"^{REFERENCE}$",
+        description="'module:function', state -> antisymmetric (d, d)",
     )
     friction: str | None = Field(
         None, pattern=f"^{REFERENCE}$", description="'module:function', state -> (d, d) >= 0"

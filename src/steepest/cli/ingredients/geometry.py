@@ -119,9 +119,9 @@ class Own(_Geometry):
 
     kind: Literal["own"]
 
-    def build(self, context: Context) -> Any:
-        """Stands alone."""
-        raise ArgumentError("geometry", "a sum with 'own'", "'own' is the whole geometry")
+    def build(self, context: Context) -> None:
+        """None: it comes with the functional."""
+        return None
 
 
 class Riemannian(_Geometry):
