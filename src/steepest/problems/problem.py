@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ..flow import AbstractFlow
+from ..flow import Flow
 from ..functionals import AbstractFunctional
 
 
@@ -37,4 +37,4 @@ class Problem:
     invariants: dict[str, Callable[[Any], Any]] = dataclasses.field(default_factory=dict)
     look: Callable[[Any], Any] | None = None
     unconstrain: Callable[[dict[str, Any]], Any] | None = None
-    flow: AbstractFlow | None = None
+    flow: Flow | None = None
