@@ -109,13 +109,7 @@ def processes(folder, *words):
     program = "from steepest.cli import main; main()"
     options = ["--set", "state.chains=64", "--set", "run.time=300.0"]
     command = [sys.executable, "-c", program, "run", EXAMPLES / "double_well.toml", *options]
-    environment = os.environ | {
-        "XDG_CACHE_HOME": str(folder),
-        "NPROC": "16",
-        # What goes on has compiled already.
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder), "NPROC": "16"}
     environment.pop("XLA_FLAGS", None)
     return [
         subprocess.Popen(
