@@ -31,7 +31,7 @@ from .potentials import check_positive
 KINDS = ("exact", "gauss-newton", "empirical")
 SOLVERS = ("auto", "cg", "sample", "dense", "kronecker")
 DENSE = 1024
-SHRINK, GROW = 0.3, 4.0
+SHRINK, GROW = 0.1, 4.0
 FISHER_STREAM = 16
 
 
