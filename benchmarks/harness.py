@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
-
 SHORTEST = 0.05
 
 
