@@ -209,6 +209,7 @@ def test_bad_input():
         (lambda: st.Fisher(MODEL, solver="magic"), "solver"),
         (lambda: st.Fisher(MODEL, damping=-1.0), "damping"),
         (lambda: st.Fisher(MODEL, rows=1000), "rows"),
+        (lambda: st.Fisher(MODEL, adaptive_damping=2.0), "adaptive_damping"),
         (lambda: st.Fisher(MODEL, iterations=0), "iterations"),
         (lambda: st.Fisher(few, damping=0.0).check(THETA), "rank"),
         (lambda: st.Fisher(MODEL, damping=0.0).check(THETA), "singular"),

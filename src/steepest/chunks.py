@@ -29,7 +29,7 @@ from .random import Randomness
 from .schemes import AbstractScheme
 
 CHUNK_SECONDS = 0.5
-CHUNK_BYTES, SHORT_CHUNK_BYTES = 16 * 2**20, 2**20
+CHUNK_BYTES = 2**17, 2**20, 2**24
 MOST_SAVES = 4096
 
 
@@ -59,19 +59,20 @@ class Run:
     def begin(self, state: Any) -> tuple[Any, Any] | None:
         """The first save and the carry; None inside a trace. Raises where no run can start."""
         arrays, static = split(self.flow, self.scheme)
-        row, carry, found = compiled_begin(
+        (times, states, rows), carry, found = compiled_begin(
             arrays, state, self.words, self.start, static=static, mesh=self.mesh
         )
         # A tracer may hide in a closure of the flow: then what it computed is one.
-        if any(isinstance(x, Tracer) for x in jax.tree.leaves((row, found))):
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves((states, rows, found))):
             return None
-        self.scheme.judge(self.flow, state, found)
-        value = float(devices.whole(row[2]["functional"])[0])
+        self.scheme.judge(self.flow, state, jax.tree.map(devices.whole, found))
+        rows = rows.columns(devices.whole)
+        value = float(rows["functional"][0])
         if not math.isfinite(value):
             raise ArgumentError(
                 "functional", f"value {value} at the initial state", "start where F is finite"
             )
-        return row, carry
+        return (times, states, rows), carry
 
     def trace(self, state: Any, steps: int) -> Any:
         """(times, states, rows) of the whole run inside somebody else's trace."""
@@ -90,7 +91,8 @@ class Run:
             (self.ledger, self.paired, self.mesh),
         )
         times = self.start + jnp.arange(1, saves + 1) * self.save_every * self.scheme.step
-        return jax.tree.map(lambda *x: jnp.concatenate(x), first, (times, states, rows))
+        both = jax.tree.map(lambda *x: jnp.concatenate(x), first, (times, states, rows))
+        return *both[:2], both[2].columns()
 
     def host(
         self,
@@ -125,7 +127,8 @@ class Run:
                     size = self._size(done, steps << self.halvings, chunk, capacity)
                     before = clock.perf_counter()
                     new, states, rows = self._advance(carry, size)
-                    finite = devices.whole(rows["finite"])[: size[0]]
+                    rows = rows.columns(devices.whole)
+                    finite = rows["finite"][: size[0]]
                     seconds = clock.perf_counter() - before
                     good = size[0] if finite.all() else int(np.argmin(finite))
                     taken = size[0] * size[1]
@@ -252,15 +255,12 @@ def single_step(
     arrays, static = split(flow, scheme)
     first, carry, _ = compiled_begin(arrays, state, run.words, time, static=static, mesh=None)
     after = run._advance(carry, (1, 1))[2]
-    return first[2], jax.tree.map(lambda x: x[:1], after)
+    return first[2].columns(np.asarray), jax.tree.map(lambda x: x[:1], after).columns(np.asarray)
 
 
 def _slots(state: Any, saves: int) -> int:
-    """How many saves a chunk can hold: one of two numbers for a state, so that a run of another
-    length seldom compiles again; the smaller is cheap to clear."""
-    a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
-    short, long = (
-        2 ** math.floor(math.log2(max(1, min(size // a_save, MOST_SAVES))))
-        for size in (SHORT_CHUNK_BYTES, CHUNK_BYTES)
-    )
-    return short if saves <= short else long
+    """How many saves a chunk can hold: one of three numbers for a state, so that a run of another
+    length seldom compiles again; the smaller ones are cheap to clear."""
+    a_save = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) + 128
+    rooms = [2 ** math.floor(math.log2(max(1, min(n // a_save, MOST_SAVES)))) for n in CHUNK_BYTES]
+    return next((room for room in rooms if saves <= room), rooms[-1])

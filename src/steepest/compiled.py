@@ -19,7 +19,7 @@ from . import devices, tree
 from .errors import ArgumentError
 from .identity import remembered
 from .kernels import pairs
-from .ledger import Totals, record, work_of_step
+from .ledger import Rows, Totals, record, work_of_step
 from .random import Randomness
 from .states.points import is_ensemble, turned
 
@@ -134,7 +134,7 @@ def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> A
     state = turned(state, -1)
     memory = scheme.init(flow, state, start, randomness.at(jnp.uint32(2**32 - 1)))
     totals = Totals.start(flow, state, start)
-    row = record(flow, state, start, totals, 0)
+    row = Rows.of(record(flow, state, start, totals, 0))
     first = (jnp.asarray(start)[None], saved, jax.tree.map(add_axis, row))
     carry = (state, memory, jnp.uint32(0), totals, totals.restart(), jnp.uint32(0))
     # No weak types: a carry that comes from a file has none.
@@ -213,14 +213,14 @@ def _saves(
         counted = counted + jnp.asarray(inner, jnp.uint32)
         time = start + index.astype(tree.dtype(state)) * step
         merged = totals.merge(partial)
-        row = record(flow, state, time, merged, counted.astype(merged.first.dtype))
+        row = Rows.of(record(flow, state, time, merged, counted.astype(merged.first.dtype)))
         put = lambda buffer, x: buffer.at[slot].set(x)  # noqa: E731
         states = jax.tree.map(put, states, turned(state, 0))
         rows = jax.tree.map(put, rows, row)
         return (state, memory, index, totals, partial, counted), states, rows
 
     empty = lambda x: jnp.zeros((capacity, *x.shape), x.dtype)  # noqa: E731
-    shape = jax.eval_shape(lambda c: record(flow, c[0], start, c[3], 1.0), carry)
+    shape = jax.eval_shape(lambda c: Rows.of(record(flow, c[0], start, c[3], 1.0)), carry)
     kept = jax.eval_shape(lambda c: turned(c[0], 0), carry)
     buffers = jax.tree.map(empty, kept), jax.tree.map(empty, shape)
     if isinstance(saves, int):
@@ -230,7 +230,7 @@ def _saves(
     def one_more(loop: Any) -> Any:
         slot, _, inside = loop
         inside = save(slot, inside)
-        return slot + 1, inside[2]["finite"][slot], inside
+        return slot + 1, inside[2].others["finite"][slot], inside
 
     going = lambda loop: (loop[0] < saves) & loop[1]  # noqa: E731
     return jax.lax.while_loop(going, one_more, (jnp.int32(0), True, (carry, *buffers)))[2]

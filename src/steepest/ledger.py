@@ -11,6 +11,7 @@ Source: Sekimoto, Stochastic Energetics, Springer 2010, chapter 4.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -123,6 +124,37 @@ def record(flow: AbstractFlow, state: Any, time: Any, totals: Totals, steps: Any
     elif isinstance(state, Density):
         row |= {"mass": state.mass, "minimum": jnp.min(state.values)}
     return row
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("numbers", "others"),
+    meta_fields=("names",),
+)
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows of the ledger with their numbers side by side in one array.
+
+    Each array that goes in or out of a compiled program has a price, and a row is many numbers.
+    """
+
+    names: tuple[str, ...]
+    numbers: Any
+    others: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Rows:
+        """One row; what is no number, or of another precision than F, is left beside."""
+        kind = row["functional"].dtype
+        plain = tuple(k for k, x in row.items() if jnp.ndim(x) == 0 and x.dtype == kind)
+        others = {k: x for k, x in row.items() if k not in plain}
+        return cls(plain, jnp.stack([row[k] for k in plain]), others)
+
+    def columns(self, own: Any = lambda x: x) -> dict[str, Any]:
+        """The rows (leading axes) by name; `own` brings each array where it is wanted."""
+        numbers = own(self.numbers)
+        named = {name: numbers[..., i] for i, name in enumerate(self.names)}
+        return named | {name: own(x) for name, x in self.others.items()}
 
 
 @dataclasses.dataclass(frozen=True)

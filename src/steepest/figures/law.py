@@ -36,6 +36,7 @@ def law_figure(
         _target(plot, axes[0], target, theme)
         plot.set_title("The density over time")
         _line_axes(plot, axes[0], frames, target, names)
+        _beyond(plot, axes[0], frames[np.argmax(np.max(frames, axis=1))], theme)
         plot.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return figure
     columns = min(4, len(times))
@@ -70,6 +71,7 @@ def frame_figure(
         plot.plot(axes[0], frame, color=theme.first, lw=1.8)
         _target(plot, axes[0], target, theme)
         _line_axes(plot, axes[0], frames, target, names)
+        _beyond(plot, axes[0], frame, theme)
     else:
         figure, plot = half(height=4.2)
         _image(plot, axes, frame, frames, target, theme)
@@ -132,6 +134,14 @@ def _line_axes(
     plot.set_xlim(float(x[0]), float(x[-1]))
     plot.set_xlabel(shorten(names[0]))
     plot.set_ylabel("density")
+
+
+def _beyond(plot: Axes, x: np.ndarray, frame: np.ndarray, theme: Theme) -> None:
+    """Says how high a law goes that the axis cuts off."""
+    peak, top = int(np.argmax(frame)), plot.get_ylim()[1]
+    if frame[peak] > top:
+        told = f"up to {frame[peak]:.3g}"
+        plot.text(x[peak], top, told, ha="center", va="bottom", fontsize=8.5, color=theme.muted)
 
 
 def _square(axes: Axis) -> bool:

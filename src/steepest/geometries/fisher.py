@@ -64,8 +64,9 @@ class Fisher(AbstractGeometry):
     every update (from the batch, where one is passed). `adaptive_damping`: Levenberg and
     Marquardt's rule under `as_optax`, which then needs `value=` in `update`: damping shrinks where
     the loss falls as predicted, grows where it does not, and a step that raised the loss is taken
-    back; so the values must be of one loss, not of changing batches. Raises ArgumentError for
-    damping 0 with a singular F.
+    back; so the values must be of one loss, not of changing batches. A number below 1 is the factor
+    by which it shrinks (True: 0.3, for F of few rows; 0.1 is faster with all of them). Raises
+    ArgumentError for damping 0 with a singular F.
     """
 
     model: Any
@@ -75,7 +76,7 @@ class Fisher(AbstractGeometry):
     rows: int | None = eqx.field(static=True)
     iterations: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
-    adaptive_damping: bool = eqx.field(static=True)
+    adaptive_damping: bool | float = eqx.field(static=True)
     batch: Any
     guess: Any
 
@@ -89,7 +90,7 @@ class Fisher(AbstractGeometry):
         rows: int | None = None,
         iterations: int = 20,
         tolerance: float = 1e-6,
-        adaptive_damping: bool = False,
+        adaptive_damping: bool | float = False,
     ):
         for method in ("outputs", "curvature", "curvature_product", "curvature_root"):
             if not hasattr(model, method):
@@ -105,6 +106,10 @@ class Fisher(AbstractGeometry):
             raise ArgumentError("rows", rows, f"between 1 and the {model.count} of the data")
         if not isinstance(iterations, int) or iterations < 1:
             raise ArgumentError("iterations", iterations, "an integer >= 1")
+        if not (isinstance(adaptive_damping, bool) or 0.0 < adaptive_damping < 1.0):
+            raise ArgumentError(
+                "adaptive_damping", adaptive_damping, "True, False or a factor below 1"
+            )
         self.model, self.kind, self.damping, self.solver = model, kind, damping, solver
         self.rows, self.iterations, self.tolerance = rows, iterations, tolerance
         self.adaptive_damping, self.batch, self.guess = adaptive_damping, None, None
@@ -266,7 +271,8 @@ class Fisher(AbstractGeometry):
         value = jnp.asarray(value, damping.dtype)
         first, good = jnp.isinf(last.value), value <= last.value
         ratio = (last.value - value) / last.predicted
-        factor = jnp.where(ratio > 0.75, SHRINK, jnp.where(ratio < 0.25, GROW, 1.0))
+        shrink = SHRINK if self.adaptive_damping is True else self.adaptive_damping
+        factor = jnp.where(ratio > 0.75, shrink, jnp.where(ratio < 0.25, GROW, 1.0))
         factor = jnp.where(good, factor, GROW)
         damping = jnp.where(first, damping, jnp.clip(factor * damping, 1e-8, 1e8))
         keep = lambda new, old: jnp.where(good, new, old)  # noqa: E731
