@@ -51,8 +51,8 @@ def kept(trajectory: Any) -> Iterator[Picture]:
         yield Picture(
             "conserved",
             f"The change of what the flow conserves: {worst}.",
-            "A symplectic scheme lets the energy swing at a fixed size; what a scheme keeps exactly "
-            "moves by round-off alone.",
+            "A symplectic scheme lets the energy swing at a fixed size; what a scheme keeps moves "
+            "by round-off alone.",
             lambda theme: figures.invariants_figure(
                 np.asarray(trajectory.times), conserved, theme=theme
             ),
