@@ -71,14 +71,16 @@ def test_a_trained_model_samples_its_data_and_the_bound_holds(moons, trained):
     assert coarse(y) <= allowed < 0.25
     assert coarse(1.2 * y) > allowed  # a law that breaks it is seen
     # Beyond the exact score's, the nats lost along the way are the integral of the squared error.
-    excess, integral = mine - ideal, books.bound - books.prior_gap
-    known = 3 * np.hypot(error(excess), books.bound_error) + 0.1 * integral
+    ratios = EDM.ratio(jnp.asarray(diffusion.times(EDM, steps, scheme)))
+    excess, integral = mine - ideal, books.along(ratios, scheme.scale)
+    known = 3 * np.hypot(error(excess), books.bound_error) + 0.05 * integral
     assert abs(excess.mean() - integral) < known
-    # So a score that is wrong by 5 % is seen, and by how much: 0.0025 E|r score|^2, 2 r-decades.
+    # So a score that is wrong by 5 % is seen, and by how much.
     louder = walks(Louder(truth)) - ideal
     its = diffusion.reverse_books(EDM, Louder(truth), held[:1000], key, truth=truth)
     assert louder.mean() > 5 * error(louder)
-    assert abs(louder.mean() - its.bound + its.prior_gap) < 3 * error(louder) + 0.1 * its.bound
+    expected = its.along(ratios, scheme.scale)
+    assert abs(louder.mean() - expected) < 3 * error(louder) + 0.05 * expected
 
 
 class Louder(diffusion.AbstractModel):

@@ -51,7 +51,8 @@ def kept(trajectory: Any) -> Iterator[Picture]:
         yield Picture(
             "conserved",
             f"The change of what the flow conserves: {worst}.",
-            "Symplectic schemes let the energy swing at a fixed size, and keep momenta.",
+            "A symplectic scheme lets the energy swing at a fixed size; what a scheme keeps moves "
+            "by round-off alone.",
             lambda theme: figures.invariants_figure(
                 np.asarray(trajectory.times), conserved, theme=theme
             ),

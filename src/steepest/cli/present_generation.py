@@ -123,9 +123,10 @@ def _truths(
     coarse, bias = quality.coarse_divergence(fresh, drawn)
     # Two samples of one law show `bias`; a divergence of their laws fluctuates by sqrt(2 KL/n).
     allowed = upper.mean() + 3 * error(upper) + bias + 3 * np.sqrt(4 * coarse / FRESH)
-    gap = abs(float(excess.mean()) - (reverse.bound - reverse.prior_gap))
-    # Steps of finite length weigh the error of their beginning: a tenth is far more than they do.
-    known = 3 * np.hypot(error(excess), reverse.bound_error) + 0.1 * reverse.bound
+    ratios = process.ratio(jnp.asarray(diffusion.times(process, WALK, sde)))
+    gap = abs(float(excess.mean()) - reverse.along(ratios, sde.scale))
+    # The scale is one number for all directions: a twentieth is more than that changes.
+    known = 3 * np.hypot(error(excess), reverse.bound_error) + 0.05 * reverse.bound
     found = [
         _check(
             "KL bound", coarse, allowed, coarse <= allowed,

@@ -164,6 +164,18 @@ class ReverseBooks:
             paid.append(np.trapezoid(inside * np.exp(-2 * fine), fine))
         return np.asarray(paid)
 
+    def along(self, ratios: Any, scale: float) -> float:
+        """The terms of the bound as the steps of `Controlled` weigh them, without the prior's.
+
+        `ratios`: decreasing, the levels of its steps; `scale`: the data's standard deviation. A
+        step from r to s weighs the gap at r by (1 - s^2/r^2)/2 times (c^2 + r^2)/(c^2 + s^2).
+        """
+        grid = np.asarray(ratios, float)
+        high, low = grid[:-1], grid[1:]
+        gap = np.interp(np.log(high), self.log_ratios, self.gap)
+        stretched = (scale**2 + high**2) / (scale**2 + low**2)
+        return float(np.sum(0.5 * (1.0 - (low / high) ** 2) * stretched * gap))
+
     def best_grid(self, high: float, steps: int, candidates: int = 160) -> np.ndarray:
         """steps + 1 values of sigma/alpha from `high` down that pay least, by dynamic programming.
 
