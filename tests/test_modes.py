@@ -73,5 +73,5 @@ def test_a_descent_keeps_its_limit_and_ends_where_it_is_told_to():
     assert np.allclose(curvature(frame, end.place), np.eye(3) / 0.25, rtol=1e-2, atol=1e-2)
     short = descend(frame, place + 2.0, 2)
     assert short.gradients == 2 and not short.settled and np.isfinite(short.value)
-    stopped = descend(frame, place + 2.0, 60, met=lambda y: np.linalg.norm(y - place) < 1.0)
+    stopped = descend(frame, place + 2.0, 60, met=lambda y: bool(np.linalg.norm(y - place) < 1.0))
     assert stopped.known and not stopped.settled and stopped.gradients < end.gradients
