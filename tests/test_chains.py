@@ -1,6 +1,7 @@
 """Chains: right where they say so, flagged where they are not; isokinetic dynamics; kernels."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from steepest.inference.diagnostics import agreement, energy_exchange, stationar
 from steepest.inference.dynamics import step_costs
 from steepest.inference.identities import within
 from steepest.inference.sampling_error import sampling_error
-from steepest.inference.tuning import next_length, next_step, reshape, slowest
+from steepest.inference.tuning import Tuned, _restart, next_length, next_step, reshape, slowest
 
 KEY = jax.random.key(3)
 D = 10
@@ -189,6 +190,19 @@ def test_tuning_by_formula():
     whitened = np.cov(np.linalg.solve(change, stretched.reshape(-1, 20).T))
     eigenvalues = np.linalg.eigvalsh(whitened)
     assert eigenvalues[0] > 0.6 and eigenvalues[-1] < 1.6
+
+
+def test_warm_up_moves_chains_that_are_lost_and_none_that_began_at_a_mode():
+    z = np.random.default_rng(0).standard_normal((6, 4, 2))
+    z[1], z[4] = z[1, :1], z[4, :1]  # two never move
+    apart = np.array([False] * 4 + [True] * 2)
+    placed = []
+    ensemble = SimpleNamespace(positions=z[:, -1], apart=apart, place=placed.append)
+    tuned = Tuned(1.0, 1.0, acceptance=0.8)
+    assert list(np.flatnonzero(_restart(ensemble, z, tuned))) == [1, 4]
+    (here,) = placed
+    assert np.array_equal(here[1], z[0, -1]) and tuned.restarted == 1
+    assert np.array_equal(np.delete(here, 1, axis=0), np.delete(z[:, -1], 1, axis=0))
 
 
 WEIGHT = jnp.asarray([1.0, 2.0, 0.5, 3.0])

@@ -141,14 +141,15 @@ def prepare(
     with Stopwatch() as watch:
         start = begin(target, how_many(budget), first, account)
         still: Any = None
-        ensemble = Ensemble(start.energy, still, second, account, kind)
+        ensemble = Ensemble(start.energy, still, second, account, kind, start.apart)
         ensemble.place(start.z)
         size = target.dimension ** (-1 / 3 if kind == "plain" else -1 / 4)
         tuned = warm_up(ensemble, move, Tuned(1.1 * size, 0.5 * np.pi))
     account.book("tune", watch)
     note = (
         f"{ensemble.chains} chains from "
-        f"{f'{start.modes} modes by Laplace' if start.laplace else 'about the start'}; "
+        f"{f'{start.modes} modes by Laplace' if start.laplace else 'about the start'}, after "
+        f"{start.searches} searches for others; "
         f"warm-up of {tuned.rounds} rounds, coordinates reshaped {tuned.reshaped} times, "
         f"{tuned.restarted} chains restarted"
     )

@@ -60,7 +60,8 @@ class Account:
 class Ensemble:
     """The chains on their way: positions in whitened coordinates, momenta, keys, and the account.
 
-    `kind`: "plain" (positions alone), "kinetic" or "isokinetic".
+    `kind`: "plain" (positions alone), "kinetic" or "isokinetic". `apart` (chain,): which of them
+    began at modes of their own.
     """
 
     energy: Frame
@@ -68,6 +69,7 @@ class Ensemble:
     key: Any
     account: Account
     kind: str
+    apart: Any
     turn: int = 0
 
     @property

@@ -1,9 +1,9 @@
 """Where annealing starts: a normalised law that covers the target, found from its modes.
 
-Optimisation (BFGS of SciPy) from the start and from points strewn around the mode found there;
-a Gaussian of the curvature at every distinct mode, a little wider than Laplace's; their mixture,
-weighted by the masses that Laplace's method gives them. A mode that no descent reaches is not in
-it: what rests on the reference says so.
+A descent from the start, and the search for other modes around the one found there; a Gaussian of
+the curvature at every mode, a little wider than Laplace's; their mixture, weighted by the masses
+that Laplace's method gives them. A mode that no descent reaches is not in it: what rests on the
+reference says so.
 """
 
 from __future__ import annotations
@@ -12,26 +12,19 @@ import dataclasses
 import math
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-from scipy import linalg, optimize
+from scipy import linalg
 
 from ..states import Gaussian, GaussianMixture
-from .convexity import strong_convexity
+from .frame import Frame
+from .minima import curvature, descend, plain
+from .modes import Part, search
 from .target import Target
 
-STREWN = (3.0, 6.0, 12.0)
-"""Distances, in standard deviations of the first mode, at which further descents start."""
-
-DESCENTS = 24
-"""From each of these distances, as far as the gradients last."""
-
-MOST_MODES = 6
-SEPARATION = 4.0
-"""Minima this close, in squared standard deviations, are one: descents leave a difference."""
+MOST_DESCENT = 200
+"""Gradients of the descent from the start."""
 
 EVEN = 0.2
 """The share of the weights that is even: Laplace's masses may be wrong."""
@@ -102,121 +95,44 @@ def systematic(weights: np.ndarray, count: int, random: np.random.Generator) -> 
 
 def find_reference(target: Target, seed: int, gradients: int) -> Reference:
     """The mixture of widened Laplace approximations, for at most about `gradients` gradients."""
-    d = target.dimension
-    random = np.random.default_rng(seed)
-    search = _Search(target, gradients)
-    first = search.descend(np.asarray(target.start, float))
-    modes = [(first[0], *search.curvature(first[0]), first[1])]
-    notes = () if first[2] else ("the descent from the start did not converge",)
-    # A convex E has one minimum: there is nothing to look for.
-    descents = 0 if strong_convexity(target) is not None else DESCENTS * len(STREWN)
-    for i in range(descents):
-        if search.left < 20 + d or len(modes) == MOST_MODES:
-            break
-        distance = STREWN[i % len(STREWN)]
-        # As long as a draw of the mode's own Gaussian is; in one dimension, to both sides.
-        start = modes[0][0] + distance * modes[0][1] @ random.standard_normal(d)
-        try:
-            x, value, converged = search.descend(start, modes)
-        except _KnownMode:
-            continue
-        # A minimum so far up has no mass: that of a Gaussian with the same curvature is its E.
-        if converged and value - min(mode[3] for mode in modes) < 20.0 + d:
-            modes.append((x, *search.curvature(x), value))
-    return Reference(_mixture(modes, target), search.spent, notes)
-
-
-class _KnownMode(Exception):
-    """A descent came close to a mode that is known: nothing more is to be learnt from it."""
-
-
-class _Exhausted(Exception):
-    """A descent has used up its gradients."""
-
-
-class _Search:
-    """Descents and curvatures, counted."""
-
-    def __init__(self, target: Target, most: int):
-        self.target, self.most, self.spent = target, most, 0
-
-    @property
-    def left(self) -> int:
-        return self.most - self.spent
-
-    def descend(self, start: np.ndarray, known: Any = ()) -> tuple[np.ndarray, float, bool]:
-        """(point, E, whether it is a minimum); raises _KnownMode on the way to one of `known`."""
-        dtype = self.target.start.dtype
-        most = max(10, min(self.left // 2, 200))
-        slopes: list[float] = []
-        best = (math.inf, start)
-
-        def fn(x: np.ndarray) -> tuple[float, np.ndarray]:
-            nonlocal best
-            if any(_near(x, mode) for mode in known):
-                raise _KnownMode
-            if len(slopes) == most:
-                raise _Exhausted
-            self.spent += 1
-            value, slope = _value_and_slope(self.target, jnp.asarray(x, dtype))
-            value, slope = float(value), np.asarray(slope, float)
-            if not (math.isfinite(value) and bool(np.all(np.isfinite(slope)))):
-                value, slope = 1e30, np.zeros_like(slope)
-            slopes.append(float(np.max(np.abs(slope))))
-            best = min(best, (value, x.copy()), key=lambda pair: pair[0])
-            return value, slope
-
-        try:
-            found = optimize.minimize(fn, start, jac=True, method="BFGS", options={"gtol": 1e-3})
-        except _Exhausted:
-            return best[1], best[0], False
-        # In single precision a search ends where values are known no better: that is a minimum too,
-        # if the slope has gone.
-        small = float(np.max(np.abs(found.jac))) <= max(0.05, 1e-3 * slopes[0])
-        return found.x, float(found.fun), found.fun < 1e29 and small
-
-    def curvature(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(factor, precision) of Laplace's covariance; flat or bent-down directions are cut off."""
-        self.spent += len(x)
-        hessian = np.asarray(_hessian(self.target, jnp.asarray(x, self.target.start.dtype)), float)
-        if not np.all(np.isfinite(hessian)):
-            return np.eye(len(x)), np.eye(len(x))
-        values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-        values = np.abs(values)
-        values = np.maximum(values, max(1e-6 * values.max(), 1e-8))
-        return vectors / np.sqrt(values) @ vectors.T, (vectors * values) @ vectors.T
-
-
-def _near(x: np.ndarray, mode: tuple[Any, ...]) -> bool:
-    gap = x - mode[0]
-    return bool(gap @ mode[2] @ gap < SEPARATION)
-
-
-def _mixture(modes: list[tuple[Any, ...]], target: Target) -> Any:
     d, dtype = target.dimension, target.start.dtype
+    start = plain(target)
+    first = descend(start, np.zeros(d), max(10, min(gradients // 2, MOST_DESCENT)))
+    # In single precision a descent ends where values are known no better: where the slope has gone,
+    # that is a minimum too.
+    small = np.linalg.norm(first.slope) <= max(0.05, 1e-3 * np.linalg.norm(first.first))
+    notes = () if first.settled and small else ("the descent from the start did not converge",)
+    precision = _precision(curvature(start, first.place))
+    frame = Frame.from_precision(target, jnp.asarray(start.places(first.place), dtype), precision)
+    spent = first.gradients + d
+    found = search(frame, max(gradients - spent, 0), jax.random.key(seed))
+    return Reference(_mixture(frame, found.parts), spent + found.gradients, notes)
+
+
+def _precision(hessian: np.ndarray) -> np.ndarray:
+    """|H|, where flat directions are cut off."""
+    if not np.all(np.isfinite(hessian)):
+        return np.eye(len(hessian))
+    values, vectors = np.linalg.eigh(hessian)
+    values = np.abs(values)
+    values = np.maximum(values, max(1e-6 * values.max(), 1e-8))
+    return (vectors * values) @ vectors.T
+
+
+def _mixture(frame: Frame, parts: tuple[Part, ...]) -> Any:
+    d, dtype = frame.dimension, frame.centre.dtype
     # The weights of N(0, c^2) for N(0, 1) have relative variance ~ (c^2 - 1)^2 / 2 a dimension.
     wider = 1.0 + 0.5 / math.sqrt(d)
-    factors = [np.linalg.cholesky(wider**2 * f @ f.T) for _, f, _, _ in modes]
-    if len(modes) == 1:
-        return Gaussian(jnp.asarray(modes[0][0], dtype), jnp.asarray(factors[0], dtype))
-    logs = [
-        float(np.sum(np.log(np.diag(factor)))) - mode[3]
-        for mode, factor in zip(modes, factors, strict=True)
-    ]
-    shares = np.exp(np.array(logs) - max(logs))
-    shares = (1.0 - EVEN) * shares / shares.sum() + EVEN / len(modes)
+    root = np.asarray(frame.root, float)
+    factors = [wider * root @ part.lower for part in parts]
+    means = [frame.places(part.mean) for part in parts]
+    if len(parts) == 1:
+        return Gaussian(jnp.asarray(means[0], dtype), jnp.asarray(factors[0], dtype))
+    logs = np.array([part.log_mass for part in parts])
+    shares = np.exp(logs - logs.max())
+    shares = (1.0 - EVEN) * shares / shares.sum() + EVEN / len(parts)
     return GaussianMixture(
         jnp.asarray(np.log(shares), dtype),
-        jnp.asarray(np.stack([mode[0] for mode in modes]), dtype),
+        jnp.asarray(np.stack(means), dtype),
         jnp.asarray(np.stack(factors), dtype),
     )
-
-
-@eqx.filter_jit
-def _value_and_slope(target: Target, x: Float[Array, " d"]) -> tuple[Any, Any]:
-    return jax.value_and_grad(target)(x)
-
-
-@eqx.filter_jit
-def _hessian(target: Target, x: Float[Array, " d"]) -> Any:
-    return jax.hessian(target)(x)

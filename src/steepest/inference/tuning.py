@@ -164,7 +164,8 @@ def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
         good = abs(tuned.acceptance - target) < 0.12
         z = ensemble.saved(run)
         stuck = _restart(ensemble, z, tuned)
-        if not settling and diverged > np.mean(stuck) + DIVERGENT:
+        narrow = diverged > np.mean(stuck) + DIVERGENT or np.any(stuck & ensemble.apart)
+        if not settling and narrow:
             # Somewhere the law is narrower than on average: shorter steps everywhere.
             target = min(0.5 * (1.0 + target), 0.95)
         tuned.step = next_step(tuned.step, tuned.acceptance, target, move.exponent)
@@ -189,12 +190,16 @@ def warm_up(ensemble: Ensemble, move: Move, tuned: Tuned) -> Tuned:
 
 
 def _restart(ensemble: Ensemble, z: np.ndarray, tuned: Tuned) -> np.ndarray:
-    """Puts chains that never moved in z, where the others do, at the places of others."""
+    """Puts chains that never moved in z, where the others do, at the places of others.
+
+    Not those that began at a mode of their own: there is mass where they are.
+    """
     stuck = np.all(z == z[:, :1], axis=(1, 2))
-    if tuned.acceptance > 0.5 and stuck.any():
-        tuned.restarted += int(stuck.sum())
+    lost = stuck & ~ensemble.apart
+    if tuned.acceptance > 0.5 and lost.any():
+        tuned.restarted += int(lost.sum())
         here, free = ensemble.positions.copy(), np.flatnonzero(~stuck)
-        here[stuck] = here[free[np.arange(stuck.sum()) % len(free)]]
+        here[lost] = here[free[np.arange(lost.sum()) % len(free)]]
         ensemble.place(here)
     return stuck
 
