@@ -9,7 +9,7 @@ import scipy.optimize
 import scipy.stats
 
 import steepest as st
-from steepest.bridges import SchrodingerBridge, brownian
+from steepest.bridges import SchrodingerBridge, brownian, tabled_pair, unexplained
 from steepest.mechanics import minimum_energy_path
 
 
@@ -116,3 +116,33 @@ def test_paths_cross_a_bent_barrier_at_its_saddle():
     assert crossed.mean() > 0.99
     at = paths[first, np.arange(400), 1][crossed]
     assert abs(at.mean() - saddle[1]) < 0.125 + 5 * 0.25 / np.sqrt(400)
+
+
+def test_grid_and_sinkhorn_on_the_image_of_a_potential_that_no_mixture_has():
+    """A ring by quadrature: the grid solver has its drift, Sinkhorn's plan the same mean ends.
+
+    Cells of h = 0.25 and sqrt(2 T) = 1: terms of order h^2 = 0.06 of the slopes in between.
+    """
+    grid = st.Grid((-4.0, -4.0), (4.0, 4.0), (32, 32))
+    potential = lambda y: -4.0 * (jnp.linalg.norm(y) - 2.0) ** 2  # noqa: E731
+    pair = tabled_pair(potential, 0.5, grid)
+    x = pair.source.sample(jax.random.key(0), 2000)
+    y = pair.bridge.sample(x, jax.random.key(1))
+    assert abs(float(jnp.linalg.norm(y, axis=1).mean()) - 2.0) < 0.1
+    want, spread = pair.bridge.conditional_moments(x[:200])
+    ends = pair.bridge.sample(jnp.broadcast_to(x[0], (4000, 2)), jax.random.key(2))
+    error = 5 * jnp.sqrt(jnp.diag(spread[0]) / 4000)
+    assert jnp.all(jnp.abs(ends.mean(0) - want[0]) < error)
+    variance = jnp.sum(jnp.var(y, axis=0))
+    cloud = SchrodingerBridge(brownian(0.5), x, y).solve("sinkhorn", tolerance=1e-3)
+    # 2000 points tell a mean end to 1/sqrt(2000) deviations times sqrt(exp(I)), I = 1.4 nats here.
+    assert float(unexplained(cloud, pair.bridge, x[:200], variance).value) < 2.0
+    # E[Y | x] = x + 2 T grad log phi_0(x): of the grid, from its drift; source and target on cells.
+    logits = jax.vmap(pair.bridge._logits)(grid.points().reshape(-1, 2))
+    start = st.Density.from_log(grid, lambda x: -0.5 * jnp.sum(x**2))
+    plan = start.values.reshape(-1, 1) * jax.nn.softmax(logits, axis=1)
+    end = st.Density.normalised(grid, plan.sum(0).reshape(grid.shape))
+    exact = SchrodingerBridge(brownian(0.5), start, end).solve()
+    inner = x[:200][jnp.max(jnp.abs(x[:200]), axis=1) < 2.0]
+    gap = inner + exact.drift(inner, 0.0) - pair.bridge.conditional_moments(inner)[0]
+    assert float(jnp.sqrt(jnp.mean(jnp.sum(gap**2, 1)) / variance)) < 0.0625

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from steepest.bridges import problem
 from steepest.cli.app import app
 from test_report import assert_rebuilt
 
@@ -89,6 +90,50 @@ def test_snapshots_at_several_times(files):
     for times in ("0,1", "0,2,1", "0,x,1"):
         result = invoke("bridge", source, target, third, "--times", times)
         assert result.exit_code == 2 and "--times" in result.output
+
+
+def test_mass_grows_along_a_chain(files):
+    """The masses asked for are in the rows of snapshots.csv, by the paths' own weights."""
+    folder, source, target = files
+    rng = np.random.default_rng(2)
+    third = write(folder / "e.csv", "x,y", rng.normal(size=(70, 2)) + np.asarray([3.0, 1.0]))
+    words = ("--growth", 3, "--masses", "1,2,3", "--temperature", 0.5, "--out", folder / "grown")
+    result = invoke("bridge", source, target, third, *words)
+    assert result.exit_code == 0, result.output
+    assert "leg 2, duality gap of growth" in result.output
+    rows = np.genfromtxt(folder / "grown" / "snapshots.csv", delimiter=",", names=True)
+    assert rows.dtype.names == ("time", "mass", "x", "y")
+    for time, mass in ((0.0, 1.0), (1.0, 2.0), (2.0, 3.0)):
+        found = rows["mass"][rows["time"] == time]
+        assert abs(found.sum() - mass) < 5 * mass * found.std() / found.mean() / 80**0.5 + 1e-9
+    grown = np.genfromtxt(folder / "grown" / "growth.csv", delimiter=",", names=True)
+    assert len(grown) == 80 + 60 and grown["growth"].min() > 0
+    assert grown["growth"][grown["time"] == 0].mean() == pytest.approx(2.0, rel=1e-4)
+    out = folder / "grown.csv"
+    assert invoke("transport", folder / "grown", source, "--out", out).exit_code == 0
+    for words, said in (
+        (("--growth", 0), "--growth"),
+        (("--masses", "1,2"), "--growth PRICE"),
+        (("--growth", 1, "--masses", "1,-2"), "--masses"),
+        (("--growth", 1, "--masses", "1,2,3"), "--masses"),
+    ):
+        result = invoke("bridge", source, target, *words)
+        assert result.exit_code == 2 and said in result.output
+
+
+def test_the_network_of_the_command_is_saved_and_carries_points(files, monkeypatch):
+    """With few steps: a network's bridge goes through the command, its folder and transport."""
+    folder, source, target = files
+    usual = problem.fit_networks
+    few = {"rounds": 1, "steps": 30, "pairs": 512, "mixture": {"components": 2, "steps": 200}}
+    monkeypatch.setattr(problem, "fit_networks", lambda *a, **k: usual(*a, **{**k, **few}))
+    words = ("--method", "network", "--temperature", 0.5, "--out", folder / "network")
+    result = invoke("bridge", source, target, *words)
+    assert result.exit_code in (0, 1), result.output
+    assert "reciprocal residual" in result.output
+    out = folder / "by_network.csv"
+    assert invoke("transport", folder / "network", source, "--out", out, "--mean").exit_code == 0
+    assert abs(np.genfromtxt(out, delimiter=",", names=True)["x"].mean() - 2.0) < 0.5
 
 
 def test_wrong_input_is_told(files, run):

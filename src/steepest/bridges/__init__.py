@@ -7,6 +7,7 @@ from .chain import SchrodingerChain as SchrodingerChain
 from .grids import GridBridge as GridBridge
 from .growth import GrowthBridge as GrowthBridge
 from .known import known_pair as known_pair
+from .known import tabled_pair as tabled_pair
 from .known import unexplained as unexplained
 from .linear import LinearBridge as LinearBridge
 from .networks import NetworkBridge as NetworkBridge

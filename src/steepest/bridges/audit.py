@@ -79,13 +79,18 @@ def audit(
 
 
 def _chain(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
-    first, last, move, split, *keys = jax.random.split(key, 4 + len(chain.legs))
+    first, last, move, split, pick, *keys = jax.random.split(key, 5 + len(chain.legs))
     found = []
     for i, (leg, bridge, k) in enumerate(zip(problem.legs, chain.legs, keys, strict=True), 1):
         checks = audit(leg, bridge, k, n).checks
         found += [dataclasses.replace(c, name=f"leg {i}, {c.name}") for c in checks]
-    ends = chain.sample(draw(problem.source, first, n), move)
-    return [*found, *_end("whole chain, end", ends, draw(problem.target, last, n), split)]
+    x = draw(problem.source, first, n)
+    paths = chain.sample_paths(x, chain.times[1:], move)
+    # What has grown counts more often: as many draws, each path with the mass that it carries.
+    logs = chain.log_growth_along(x, paths)[-1]
+    if problem.growth is not None:
+        paths = paths[:, jax.random.categorical(pick, logs, shape=(n,))]
+    return [*found, *_end("whole chain, end", paths[-1], draw(problem.target, last, n), split)]
 
 
 def _growth(problem: Any, bridge: GrowthBridge, key: Any, n: int) -> list[Check]:

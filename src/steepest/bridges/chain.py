@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from ..errors import ArgumentError
 from ..flow import Flow
@@ -95,6 +95,19 @@ class BridgeChain(AbstractBridge):
             first = path[-1]
         return jnp.concatenate(found)
 
+    def log_growth_along(
+        self, x: Float[Array, "n d"], stations: Float[Array, "k n d"]
+    ) -> Float[Array, "k n"]:
+        """log of the mass at each snapshot after the first of a unit that starts at x.
+
+        `stations`: the paths at `times[1:]`, where every leg's mass is told by its ends.
+        """
+        before = [x, *stations[:-1]]
+        rates = [
+            leg.log_growth(a, b) for leg, a, b in zip(self.legs, before, stations, strict=True)
+        ]
+        return jnp.cumsum(jnp.stack(rates), axis=0)
+
     def marginal(self, time, key=None, n=1000):
         i = self._leg(float(time), "right")
         return self.legs[i].marginal(time - self.times[i], key, n)
@@ -128,13 +141,14 @@ class SchrodingerChain:
     """The most likely way through `snapshots` at `times`, under one reference.
 
     `snapshots`: two or more laws as `SchrodingerBridge` takes them; `times`: as many, increasing
-    (by default 0, 1, 2, ...). `legs`: the problem of each interval.
-    Raises ArgumentError for times and laws that do not fit together.
+    (by default 0, 1, 2, ...). `growth`: the price of mass that grows or dies on the way from one
+    snapshot to the next; `masses`: of the snapshots, with growth alone. `legs`: the problem of each
+    interval. Raises ArgumentError for times, masses and laws that do not fit together.
     """
 
-    def __init__(
-        self, reference: Flow, snapshots: Sequence[Any], times: Sequence[float] | None = None
-    ):
+    def __init__(self, reference: Flow, snapshots: Sequence[Any],
+                 times: Sequence[float] | None = None, *, growth: float | None = None,
+                 masses: Sequence[float] | None = None):  # fmt: skip
         if len(snapshots) < 2:
             raise ArgumentError("snapshots", f"{len(snapshots)} of them", "two or more")
         given = range(len(snapshots)) if times is None else times
@@ -146,10 +160,17 @@ class SchrodingerChain:
         steps = np.diff(self.times)
         if not (np.all(np.isfinite(self.times)) and np.all(steps > 0)):
             raise ArgumentError("times", self.times, "finite times, each later than the last")
+        self.masses = tuple(masses or (1.0,) * len(snapshots))
+        if len(self.masses) != len(snapshots):
+            raise ArgumentError("masses", masses, f"{len(snapshots)} numbers, one a snapshot")
+        self.growth = growth
         self.legs = tuple(
-            SchrodingerBridge(reference, first, last, float(step))
-            for first, last, step in zip(snapshots[:-1], snapshots[1:], steps, strict=True)
-        )
+            SchrodingerBridge(
+                reference, *snapshots[i : i + 2], float(step), growth=growth,
+                masses=self.masses[i : i + 2],
+            )
+            for i, step in enumerate(steps)
+        )  # fmt: skip
         self.temperature = self.legs[0].temperature
         self.source, self.target = self.legs[0].source, self.legs[-1].target
 
