@@ -22,13 +22,13 @@ TEMPERATURE, HORIZON = 0.25, 4.0
 
 
 def energy(x):
-    """Wells at (-1, 0) and (1, 0), the saddle between them at (0, 0.8)."""
-    return (x[0] ** 2 - 1.0) ** 2 + 2.0 * (x[1] - 0.8 * (1.0 - x[0] ** 2)) ** 2
+    """Wells at (-1, 0) and (1, 0), the saddle between them at (0, 0.6)."""
+    return (x[0] ** 2 - 1.0) ** 2 + 2.0 * (x[1] - 0.6 * (1.0 - x[0] ** 2)) ** 2
 
 
-def bridges(cells: int = 36) -> tuple:
+def bridges(cells: int = 40) -> tuple:
     """(through the wells' potential, through none), between the Gibbs laws of the two wells."""
-    grid = st.Grid((-1.8, -1.2), (1.8, 1.8), (cells, round(cells * 3.0 / 3.6)))
+    grid = st.Grid((-1.5, -0.8), (1.5, 1.3), (cells, round(0.7 * cells)))
     well = st.Flow(st.Energy(energy), st.Euclidean(), st.Thermal(TEMPERATURE))
     ends = [
         st.Density.from_log(grid, lambda x, c=c: -energy(x) / TEMPERATURE - 4.0 * (x[0] - c) ** 2)
@@ -66,7 +66,7 @@ def picture(path: Path) -> None:
     with rc_context(rc(LIGHT)):
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         one, two, three = figure.subplots(1, 3)
-        gx, gy = np.meshgrid(np.linspace(-1.8, 1.8, 120), np.linspace(-1.2, 1.8, 120))
+        gx, gy = np.meshgrid(np.linspace(-1.5, 1.5, 120), np.linspace(-0.8, 1.3, 120))
         heights = jax.vmap(jax.vmap(energy))(jnp.stack([jnp.asarray(gx), jnp.asarray(gy)], -1))
         said = ("The double well as reference", "Brownian motion as reference")
         for axes, bridge, title, colour in zip(
@@ -77,8 +77,10 @@ def picture(path: Path) -> None:
             axes.plot(*np.moveaxis(paths[::2, :12], 2, 0), color=colour, lw=0.5, alpha=0.6)
             axes.plot(*likely.T, color=LIGHT.ink, lw=2)
             axes.scatter(*top, color=LIGHT.ink, s=30, zorder=3)
-            axes.set(title=title, xlim=(-1.8, 1.8), ylim=(-1.2, 1.8))
-            three.hist(at, 30, (-1.0, 1.6), color=colour, alpha=0.6, label=title.split(" as ")[0])
+            axes.set(title=title, xlim=(-1.5, 1.5), ylim=(-0.8, 1.3))
+            three.hist(
+                at, 30, range=(-0.8, 1.3), color=colour, alpha=0.6, label=title.split(" as ")[0]
+            )
             print(f"{title}: crosses at y = {at.mean():.3f} +- {at.std():.3f}; saddle {top[1]:.3f}")
         three.axvline(top[1], color=LIGHT.ink, lw=1.5, label="saddle")
         three.set(title="Where paths cross the barrier", xlabel="y at x = 0")

@@ -56,8 +56,8 @@ def picture(path: Path) -> None:
         print(f"{name}: {share:.0%} of unseen threes have an eight as mean end, ", end="")
         print(f"{eights_among(np.asarray(drawn)):.0%} as an end that is drawn")
     with rc_context(rc(LIGHT)):
-        figure = Figure(figsize=(11.5, 5.2), layout="constrained")
-        panels = figure.subplots(4, 2 * (len(TIMES) + 2))
+        figure = Figure(figsize=(11.5, 3.9), layout="constrained")
+        panels = figure.subplots(4, 2 * len(TIMES) + 3)
         for panel in panels.ravel():
             panel.axis("off")
         for side, (name, bridge) in enumerate(found.items()):
@@ -68,7 +68,7 @@ def picture(path: Path) -> None:
                 for k, image in enumerate([apart[i], *paths[:, i]]):
                     panels[i, first + k].imshow(image.reshape(8, 8), "gray_r", vmin=0, vmax=1)
                     if i == 0:
-                        title = f"{name}, t = 0" if k == 0 else f"{TIMES[k - 1]:g}"
+                        title = "t = 0" if k == 0 else name if k == 3 else f"{TIMES[k - 1]:g}"
                         panels[0, first + k].set_title(title, fontsize=9)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)

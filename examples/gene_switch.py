@@ -37,7 +37,7 @@ def founders(n: int, seed: int) -> np.ndarray:
 
 
 def population(x: np.ndarray, time: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(cells at `time`, the founder of each), by Euler's steps; daughters begin where mothers are."""
+    """(cells at `time`, the founder of each) by Euler's steps; daughters begin at mothers."""
     rng, family = np.random.default_rng(seed), np.arange(len(x))
     for _ in range(round(time / STEP)):
         x = x + STEP * drift(x) + np.sqrt(2.0 * NOISE * STEP) * rng.normal(size=x.shape)
@@ -52,9 +52,9 @@ def snapshots(n: int = 400) -> tuple[list[np.ndarray], list[float]]:
     return clouds, [len(cloud) / n for cloud in clouds]
 
 
-def bridge(clouds: list[np.ndarray], masses: list[float], growth: float | None = 5.0):
+def bridge(clouds: list[np.ndarray], masses: list[float], growth: float | None = 2.0):
     """The chain through the snapshots; the reference knows of neither the switch nor divisions."""
-    reference = brownian(0.1)
+    reference = brownian(0.04)
     if growth is None:
         return SchrodingerChain(reference, clouds, TIMES).solve("sinkhorn", tolerance=1e-3)
     problem = SchrodingerChain(reference, clouds, TIMES, growth=growth, masses=masses)
@@ -117,11 +117,11 @@ def picture(path: Path) -> None:
         one.set_xlabel("gene 1")
         one.set_ylabel("gene 2")
         one.set_title("Snapshots, paths of the bridge")
-        for axes, k, what in ((two, 0, "descendants"), (three, 1, "share in the first state")):
+        for axes, k, what in ((two, 0, "descendants"), (three, 1, "fates")):
             axes.scatter(want[k], found[k], s=14, color=LIGHT.first, lw=0)
             top = 1.05 * max(want[k].max(), found[k].max())
             axes.plot([0, top], [0, top], color=LIGHT.muted, lw=1)
-            axes.set_xlabel(f"{what}, true")
+            axes.set_xlabel(f"{what}, true" if k == 0 else "share in the first state, true")
             axes.set_ylabel("by the bridge")
             axes.set_title(f"{what.capitalize()}: correlation {correlation(want[k], found[k]):.2f}")
         path.parent.mkdir(parents=True, exist_ok=True)

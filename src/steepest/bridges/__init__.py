@@ -14,3 +14,4 @@ from .networks import NetworkBridge as NetworkBridge
 from .problem import SchrodingerBridge as SchrodingerBridge
 from .reference import brownian as brownian
 from .reference import ornstein_uhlenbeck as ornstein_uhlenbeck
+from .smooth import SmoothChain as SmoothChain

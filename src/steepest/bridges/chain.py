@@ -9,6 +9,7 @@ Source: Benamou, Carlier, Di Marino and Nenna, Math. Models Methods Appl. Sci. 2
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from jaxtyping import Array, Float, Key
 
 from ..errors import ArgumentError
 from ..flow import Flow
+from ..states import Gaussian
 from ..states.divergences import Estimate
 from .base import AbstractBridge
 from .problem import SchrodingerBridge
@@ -160,17 +162,15 @@ class SchrodingerChain:
         steps = np.diff(self.times)
         if not (np.all(np.isfinite(self.times)) and np.all(steps > 0)):
             raise ArgumentError("times", self.times, "finite times, each later than the last")
-        self.masses = tuple(masses or (1.0,) * len(snapshots))
+        self.masses = (1.0,) * len(snapshots) if masses is None else tuple(masses)
         if len(self.masses) != len(snapshots):
             raise ArgumentError("masses", masses, f"{len(snapshots)} numbers, one a snapshot")
         self.growth = growth
+        pairs, weights = itertools.pairwise(snapshots), itertools.pairwise(self.masses)
         self.legs = tuple(
-            SchrodingerBridge(
-                reference, *snapshots[i : i + 2], float(step), growth=growth,
-                masses=self.masses[i : i + 2],
-            )
-            for i, step in enumerate(steps)
-        )  # fmt: skip
+            SchrodingerBridge(reference, *pair, horizon=float(step), growth=growth, masses=both)
+            for pair, step, both in zip(pairs, steps, weights, strict=True)
+        )
         self.temperature = self.legs[0].temperature
         self.source, self.target = self.legs[0].source, self.legs[-1].target
 
@@ -180,10 +180,24 @@ class SchrodingerChain:
         return (self.source, *[leg.target for leg in self.legs])
 
     def solve(
-        self, method: str = "auto", key: Key[Array, ""] | None = None, **options: Any
-    ) -> BridgeChain:
-        """The bridge of each leg, by a method and its options as in `SchrodingerBridge.solve`."""
+        self, method: str = "auto", key: Key[Array, ""] | None = None, *,
+        smooth: float | None = None, **options: Any,
+    ) -> Any:  # fmt: skip
+        """The bridge of each leg, by a method and its options as in `SchrodingerBridge.solve`.
+
+        `smooth`: a temperature of velocities, in squared length per cubed time. Then the result is
+        a `SmoothChain`, whose paths have velocities (`smooth.py`); between Gaussians the reference
+        is that with inertia alone.
+        """
+        from .smooth import check_smooth, fit_smooth
+
+        if smooth is not None:
+            check_smooth(smooth, self.times)
+        gaussian = all(isinstance(law, Gaussian) for law in self.snapshots)
+        if smooth is not None and gaussian and method in ("auto", "gaussian"):
+            return fit_smooth(self, smooth, None, **options)
         key = jax.random.key(0) if key is None else key
         keys = jax.random.split(key, len(self.legs))
         legs = [leg.solve(method, k, **options) for leg, k in zip(self.legs, keys, strict=True)]
-        return BridgeChain(tuple(legs), self.times)
+        chain = BridgeChain(tuple(legs), self.times)
+        return chain if smooth is None else fit_smooth(self, smooth, chain)

@@ -29,6 +29,7 @@ class Options:
     method: str
     growth: float | None
     masses: str | None
+    smooth: float | None
     seed: int
 
     def check(self) -> None:
@@ -42,6 +43,8 @@ class Options:
             raise ArgumentError("--temperature", self.temperature, what)
         if self.growth is not None and not 0 < self.growth < float("inf"):
             raise ArgumentError("--growth", self.growth, "a price > 0, or leave it out")
+        if self.smooth is not None and not 0 < self.smooth < float("inf"):
+            raise ArgumentError("--smooth", self.smooth, "a temperature > 0, or leave it out")
         if self.masses is not None and self.growth is None:
             raise ArgumentError("--masses", self.masses, "with --growth PRICE: else mass is kept")
 
@@ -49,7 +52,8 @@ class Options:
         """As they are typed."""
         found = ["--temperature", repr(self.temperature), "--reference", self.reference]
         found += ["--method", self.method, "--seed", str(self.seed)]
-        given = (("--times", self.times), ("--growth", self.growth), ("--masses", self.masses))
+        names = ("times", "growth", "masses", "smooth")
+        given = [(f"--{name}", getattr(self, name)) for name in names]
         return found + [str(w) for pair in given if pair[1] is not None for w in pair]
 
 
@@ -58,6 +62,8 @@ def command(files: Sequence[Path], options: Options, out: Path | None) -> int:
     if len(files) < 2:
         raise ArgumentError("FILES", f"{len(files)} of them", "two or more, in the order of time")
     options.check()
+    if options.smooth is not None and len(files) < 3:
+        raise ArgumentError("--smooth", f"{len(files)} files", "three or more")
     at = read_times(options.times, len(files))
     masses = read_masses(options.masses, len(files))
     if out is None:
@@ -154,7 +160,8 @@ def _run(
     if len(clouds) == 2:
         problem = problem.legs[0]
     fit, check, paths = jax.random.split(jax.random.key(options.seed), 3)
-    bridge = problem.solve(options.method, fit)
+    how = {} if options.smooth is None else {"smooth": options.smooth}
+    bridge = problem.solve(options.method, fit, **how)
     seconds = {"solve": time.perf_counter() - before}
     screen.say(f"method {bridge.method}: {bridge.why}", "dim")
     for note in bridge.notes:
@@ -174,6 +181,7 @@ def _run(
     }
     if options.growth is not None:
         settings["bridge"] |= {"growth": options.growth, "masses": list(masses)}
+    settings["bridge"] |= how
     rows = provenance(
         words, " ".join(words[:2]) + " with the files and numbers of spec.toml", began, seconds,
         seed=options.seed, precision="float64", data=files[0],

@@ -207,6 +207,10 @@ def bridge(
         str | None,
         typer.Option("--masses", metavar="M0,M1,...", help="Of the files, with --growth; else 1."),
     ] = None,
+    smooth: Annotated[
+        float | None,
+        typer.Option("--smooth", metavar="T", help="Paths with velocities, at this temperature."),
+    ] = None,
     out: Out = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")] = 0,
 ) -> None:
@@ -220,13 +224,14 @@ def bridge(
     steepest bridge examples/data/moon_source.csv examples/data/moon_target.csv
     steepest bridge A.csv B.csv --temperature 0.5 --reference ou --method sinkhorn
     steepest bridge DAY0.csv DAY1.csv DAY4.csv --times 0,1,4 --growth 2 --masses 1,1.5,4
+    steepest bridge DAY0.csv DAY1.csv DAY4.csv --smooth 0.05
 
     Exit code: 0 the bridge passed its audit, 1 it does not solve the problem, 2 wrong input.
     """
     with told():
         from .bridge import Options, command
 
-        options = Options(times, temperature, reference, method, growth, masses, seed)
+        options = Options(times, temperature, reference, method, growth, masses, smooth, seed)
         raise typer.Exit(command(files, options, out))
 
 

@@ -13,7 +13,13 @@ import numpy as np
 
 from .. import figures
 from ..audit.report import Audit
-from ..bridges import BridgeChain, GrowthBridge, SchrodingerBridge, SchrodingerChain
+from ..bridges import (
+    BridgeChain,
+    GrowthBridge,
+    SchrodingerBridge,
+    SchrodingerChain,
+    SmoothChain,
+)
 from ..bridges.store import save
 from ..report import Picture, Record
 from .bridge import MODEL, write_points
@@ -50,7 +56,7 @@ class Drawn:
         x = clouds[0]
         keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_STARTS)).astype(int))
         times = np.union1d(np.linspace(given[0], given[-1], TIMES), given)
-        start = 0.0 if isinstance(bridge, BridgeChain) else given[0]
+        start = 0.0 if isinstance(bridge, BridgeChain | SmoothChain) else given[0]
         found = bridge.sample_paths(jnp.asarray(x[keep]), jnp.asarray(times[1:] - start), key)
         paths = np.concatenate([x[keep][None], np.asarray(found)])
         # Evenly in time, or at the times that were given where there are more than two.
@@ -71,10 +77,16 @@ class Drawn:
         return flat[0], flat[1:], ("principal axis 1", "principal axis 2")
 
 
+def _legs(bridge: Any) -> tuple[Any, ...]:
+    """The bridges from snapshot to snapshot."""
+    chain = getattr(bridge, "joined", bridge)
+    return chain.legs if isinstance(chain, BridgeChain) else (chain,)
+
+
 def _mass(bridge: Any, paths: Any, times: Any, picked: Any) -> np.ndarray | None:
     """What the paths carry, which start with equal shares of the first mass."""
-    x, many = jnp.asarray(paths[0]), isinstance(bridge, BridgeChain)
-    first = bridge.legs[0] if many else bridge
+    x, legs = jnp.asarray(paths[0]), _legs(bridge)
+    first, many = legs[0], len(legs) > 1
     if not isinstance(first, GrowthBridge):
         return None
     if many:
@@ -108,7 +120,7 @@ def record(
             f"{c.name}: {c.residual:.3g}, where {c.tolerance:.3g} is allowed" for c in failed
         ),
         checks=check_rows(audit),
-        pictures=tuple(_pictures(drawn)),
+        pictures=tuple(_pictures(drawn, "smooth" if isinstance(bridge, SmoothChain) else "rough")),
         spec=settings,
         provenance=provenance,
         command="steepest bridge",
@@ -125,7 +137,7 @@ def write(place: Path, record: Record, bridge: Bridge, drawn: Drawn) -> None:
         rows.append(_table(drawn.times[k], more, drawn.paths[k]))
     write_points(place / "snapshots.csv", _heads(extra, drawn), np.concatenate(rows))
     if drawn.mass is not None:
-        legs = bridge.legs if isinstance(bridge, BridgeChain) else (bridge,)
+        legs = _legs(bridge)
         rows = [
             _table(time, [np.asarray(leg.growth(jnp.asarray(cloud)))], cloud)
             for time, leg, cloud in zip(drawn.given[:-1], legs, drawn.clouds[:-1], strict=True)
@@ -153,18 +165,20 @@ def _facts(problem: Any, bridge: Bridge, drawn: Drawn) -> Iterator[tuple[str, st
     if problem.growth is not None:
         yield "price of growth", f"{problem.growth:.4g} nats"
         yield "masses", ", ".join(f"{mass:.4g}" for mass in problem.masses)
+    elif isinstance(bridge, SmoothChain):
+        yield "temperature of velocities", f"{float(bridge.temperature):.4g}"
     elif "sinkhorn" not in bridge.method:
         divergence = bridge.path_kl(jax.random.key(0))
         yield "path KL, ± s.e.", f"{float(divergence.value):.4g} ± {float(divergence.error):.2g}"
 
 
-def _pictures(drawn: Drawn) -> Iterator[Picture]:
+def _pictures(drawn: Drawn, kind: str) -> Iterator[Picture]:
     paths, clouds, names = drawn.plane()
     flat = "" if drawn.paths.shape[2] <= 2 else " Projected on the principal axes of all clouds."
     yield Picture(
         "trajectories",
         f"Paths from {min(paths.shape[1], 60)} points of the first cloud to the last.",
-        "Paths drawn from the bridge; each is continuous and rough." + flat,
+        f"Paths drawn from the bridge; each is continuous and {kind}." + flat,
         lambda theme: figures.bridge_figure(
             drawn.times, paths, drawn.given, clouds, names, theme=theme
         ),
