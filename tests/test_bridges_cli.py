@@ -98,9 +98,10 @@ def test_mass_grows_along_a_chain(files):
     rng = np.random.default_rng(2)
     third = write(folder / "e.csv", "x,y", rng.normal(size=(70, 2)) + np.asarray([3.0, 1.0]))
     words = ("--growth", 3, "--masses", "1,2,3", "--temperature", 0.5, "--out", folder / "grown")
+    words += ("--smooth", 0.1)
     result = invoke("bridge", source, target, third, *words)
     assert result.exit_code == 0, result.output
-    assert "leg 2, duality gap of growth" in result.output
+    assert "snapshot 3, marginal, MMD" in result.output
     rows = np.genfromtxt(folder / "grown" / "snapshots.csv", delimiter=",", names=True)
     assert rows.dtype.names == ("time", "mass", "x", "y")
     for time, mass in ((0.0, 1.0), (1.0, 2.0), (2.0, 3.0)):
@@ -134,6 +135,28 @@ def test_the_network_of_the_command_is_saved_and_carries_points(files, monkeypat
     out = folder / "by_network.csv"
     assert invoke("transport", folder / "network", source, "--out", out, "--mean").exit_code == 0
     assert abs(np.genfromtxt(out, delimiter=",", names=True)["x"].mean() - 2.0) < 0.5
+
+
+def test_odd_clouds_are_noted_and_impossible_ones_refused(files):
+    """Fewer points than columns, rows that repeat; no volume for a Gaussian, too cold."""
+    folder, source, target = files
+    rng = np.random.default_rng(3)
+    few = rng.normal(size=(5, 6))
+    few[4] = few[3]
+    one = write(folder / "few.csv", "a,b,c,d,e,f", few)
+    two = write(folder / "few_too.csv", "a,b,c,d,e,f", rng.normal(size=(40, 6)) + 1.0)
+    result = invoke("bridge", one, two, "--temperature", 1, "--out", folder / "few")
+    assert result.exit_code in (0, 1), result.output
+    assert "5 points in 6 dimensions" in result.output
+    assert "1 rows of the source repeat others" in result.output
+    for words, said in (
+        ((one, two, "--method", "gaussian"), "volume"),
+        ((source, target, "--temperature", 1e-17), "temperature"),
+        ((source, target, "--smooth", 1), "three or more"),
+        ((source, target, target, "--smooth", 0), "--smooth"),
+    ):
+        result = invoke("bridge", *words, "--out", folder / "no")
+        assert result.exit_code == 2 and said in result.output, result.output
 
 
 def test_wrong_input_is_told(files, run):
