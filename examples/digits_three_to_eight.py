@@ -22,7 +22,7 @@ TIMES = (0.2, 0.4, 0.6, 0.8, 1.0)
 def digits(held_out: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(threes, threes kept apart, eights), 64 grey values in [0, 1] each."""
     x, label = load_digits(return_X_y=True)
-    threes, eights = (np.float32(x[label == k] / 16) for k in (3, 8))
+    threes, eights = (np.asarray(x[label == k] / 16, np.float32) for k in (3, 8))
     return threes[held_out:], threes[:held_out], eights
 
 
