@@ -22,10 +22,10 @@ def write(path, header, rows):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A cloud, and the same moved by (2, 0) with its columns the other way round."""
+    """Two clouds, (2, 0) apart, columns in another order; all here have 80 rows: one program."""
     folder, rng = tmp_path_factory.mktemp("bridge"), np.random.default_rng(0)
     source = write(folder / "a.csv", "x,y", rng.normal(size=(80, 2)))
-    target = write(folder / "b.csv", "y,x", rng.normal(size=(60, 2)) + np.asarray([0.0, 2.0]))
+    target = write(folder / "b.csv", "y,x", rng.normal(size=(80, 2)) + np.asarray([0.0, 2.0]))
     return folder, source, target
 
 
@@ -72,7 +72,7 @@ def test_snapshots_at_several_times(files):
     """The cloud stands at the second file at its time, and the saved chain carries points on."""
     folder, source, target = files
     rng = np.random.default_rng(1)
-    third = write(folder / "d.csv", "x,y", rng.normal(size=(70, 2)) + np.asarray([2.0, 2.0]))
+    third = write(folder / "d.csv", "x,y", rng.normal(size=(80, 2)) + np.asarray([2.0, 2.0]))
     words = ("--times", "0,1,3", "--temperature", 0.2, "--out", folder / "chain")
     result = invoke("bridge", source, target, third, *words)
     assert result.exit_code == 0, result.output
@@ -96,8 +96,8 @@ def test_mass_grows_along_a_chain(files):
     """The masses asked for are in the rows of snapshots.csv, by the paths' own weights."""
     folder, source, target = files
     rng = np.random.default_rng(2)
-    third = write(folder / "e.csv", "x,y", rng.normal(size=(70, 2)) + np.asarray([3.0, 1.0]))
-    words = ("--growth", 3, "--masses", "1,2,3", "--temperature", 0.5, "--out", folder / "grown")
+    third = write(folder / "e.csv", "x,y", rng.normal(size=(80, 2)) + np.asarray([3.0, 1.0]))
+    words = ("--growth", 3, "--masses", "1,2,3", "--temperature", 0.2, "--out", folder / "grown")
     words += ("--smooth", 0.1)
     result = invoke("bridge", source, target, third, *words)
     assert result.exit_code == 0, result.output
@@ -108,7 +108,7 @@ def test_mass_grows_along_a_chain(files):
         found = rows["mass"][rows["time"] == time]
         assert abs(found.sum() - mass) < 5 * mass * found.std() / found.mean() / 80**0.5 + 1e-9
     grown = np.genfromtxt(folder / "grown" / "growth.csv", delimiter=",", names=True)
-    assert len(grown) == 80 + 60 and grown["growth"].min() > 0
+    assert len(grown) == 80 + 80 and grown["growth"].min() > 0
     assert grown["growth"][grown["time"] == 0].mean() == pytest.approx(2.0, rel=1e-4)
     out = folder / "grown.csv"
     assert invoke("transport", folder / "grown", source, "--out", out).exit_code == 0

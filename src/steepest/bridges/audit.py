@@ -84,11 +84,8 @@ def audit(
 
 
 def _chain(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
-    first, last, move, split, pick, *keys = jax.random.split(key, 5 + len(chain.legs))
-    found = []
-    for i, (leg, bridge, k) in enumerate(zip(problem.legs, chain.legs, keys, strict=True), 1):
-        checks = audit(leg, bridge, k, n).checks
-        found += [dataclasses.replace(c, name=f"leg {i}, {c.name}") for c in checks]
+    first, last, move, split, pick, legs = jax.random.split(key, 6)
+    found = _legs(problem, chain, legs, n)
     x = draw(problem.source, first, n)
     paths = chain.sample_paths(x, jnp.asarray(chain.times[1:]), move)
     # What has grown counts more often: as many draws, each path with the mass that it carries.
@@ -98,17 +95,32 @@ def _chain(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> l
     return [*found, *_end("whole chain, end", paths[-1], draw(problem.target, last, n), split)]
 
 
+def _legs(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
+    """The checks of every leg, under its number."""
+    found, keys = [], jax.random.split(key, len(chain.legs))
+    for i, (leg, bridge, k) in enumerate(zip(problem.legs, chain.legs, keys, strict=True), 1):
+        checks = audit(leg, bridge, k, n).checks
+        found += [dataclasses.replace(c, name=f"leg {i}, {c.name}") for c in checks]
+    return found
+
+
 def _smooth(problem: Any, chain: SmoothChain, key: Any, n: int) -> list[Check]:
     """Every snapshot that the paths lead to, and that they are as smooth as they say."""
-    first, move, *keys = jax.random.split(key, 2 + 2 * len(chain.times))
-    x, middle, found = draw(problem.source, first, n), [], []
+    first, move, legs, *keys = jax.random.split(key, 2 + len(chain.times))
+    x, middle = draw(problem.source, first, n), []
+    if isinstance(chain.joined, BridgeChain):
+        found = _legs(problem, chain.joined, legs, n)
+    else:
+        tolerance = 1e-9 if chain.joined.mean.dtype == jnp.float64 else 1e-4
+        why = "covariances of the snapshots against those asked for, relative"
+        found = [Check.compare("snapshot covariances", float(chain.gap), tolerance, why)]
     for a, b in itertools.pairwise(chain.times):
         middle += [0.5 * (a + b) - 0.01 * (b - a), 0.5 * (a + b), 0.5 * (a + b) + 0.01 * (b - a)]
     paths = chain.sample_states(x, np.sort([*middle, *chain.times[1:]]), move)
     positions, velocities = (np.asarray(part) for part in paths)
     stations = positions[3::4]
     logs = chain.log_growth_along(x, jnp.asarray(stations))
-    for i, (law, k) in enumerate(zip(problem.snapshots[1:], keys[::2], strict=False), 1):
+    for i, (law, k) in enumerate(zip(problem.snapshots[1:], keys, strict=True), 1):
         pick, split, last = jax.random.split(k, 3)
         rows = jnp.arange(n)
         if problem.growth is not None:
