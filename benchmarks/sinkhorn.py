@@ -19,7 +19,7 @@ import numpy as np
 from . import harness
 from .harness import Contender
 
-CASES = [f"n={n} d={d}" for n in (1000, 5000, 10_000) for d in (2, 16)]
+CASES = [f"n={n} d={d}" for n in (1000, 5000, 10000) for d in (2, 16)]
 TOLERANCE, MOST = 1e-3, 5000
 
 CONTENDERS = [
