@@ -9,7 +9,14 @@ import scipy.optimize
 import scipy.stats
 
 import steepest as st
-from steepest.bridges import SchrodingerBridge, brownian, tabled_pair, unexplained
+from steepest.bridges import (
+    SchrodingerBridge,
+    brownian,
+    ledger,
+    ornstein_uhlenbeck,
+    tabled_pair,
+    unexplained,
+)
 from steepest.mechanics import minimum_energy_path
 
 
@@ -146,3 +153,49 @@ def test_grid_and_sinkhorn_on_the_image_of_a_potential_that_no_mixture_has():
     inner = x[:200][jnp.max(jnp.abs(x[:200]), axis=1) < 2.0]
     gap = inner + exact.drift(inner, 0.0) - pair.bridge.conditional_moments(inner)[0]
     assert float(jnp.sqrt(jnp.mean(jnp.sum(gap**2, 1)) / variance)) < 0.0625
+
+
+def test_the_ledger_conserves_its_energy_and_adds_up_to_the_divergence():
+    """E|v|^2/2 - E|w|^2/2 is one number; the action is the divergence of the two ends' laws.
+
+    KL(P | P_0) = E KL(N(A x + c, S) | N(x, 2 T)) from the coupling alone; 16 Gauss nodes. As T -> 0
+    what moves is half the squared Wasserstein distance (Benamou and Brenier), to O(T^2).
+    """
+    A, B = np.asarray([[1.0, 0.3], [0.3, 0.6]]), np.asarray([[0.5, -0.2], [-0.2, 1.4]])
+    source = st.Gaussian.from_moments(jnp.zeros(2), jnp.asarray(A))
+    target = st.Gaussian.from_moments(jnp.ones(2), jnp.asarray(B))
+    T = 0.4
+    bridge = SchrodingerBridge(brownian(T), source, target).solve()
+    books = ledger(bridge)
+    np.testing.assert_allclose(books.conserved, books.conserved[0], rtol=1e-12)
+    _, joint = (np.asarray(part) for part in bridge.coupling())
+    gain = joint[2:, :2] @ np.linalg.inv(A)
+    S = (B - gain @ joint[:2, 2:]) / (2 * T)
+    moved = np.trace((gain - np.eye(2)) @ A @ (gain - np.eye(2)).T) + 2.0  # the means: (1, 1)
+    want = 0.5 * (np.trace(S) - 2 - np.linalg.slogdet(S)[1] + moved / (2 * T))
+    gap = float(source.entropy() - target.entropy())
+    assert float(books.action) + 0.5 * gap == pytest.approx(want, rel=1e-6)
+    half = 0.5 * float(source.wasserstein_distance(target)) ** 2
+    cold = ledger(SchrodingerBridge(brownian(1e-4), source, target).solve())
+    assert float(cold.transport) == pytest.approx(half, rel=1e-6)
+    turned = ledger(SchrodingerBridge(ornstein_uhlenbeck(T, 0.7, 0.3), source, target).solve())
+    np.testing.assert_allclose(turned.conserved, turned.conserved[0], rtol=1e-12)
+
+
+def test_the_ledger_on_a_grid_and_its_relative_entropy():
+    """In a double well: one energy to the h^2 of central differences, and d/dt KL = E<v, w>/T."""
+    grid = st.Grid(-2.0, 2.0, 80)
+    flow = st.Flow(lambda x: jnp.sum((x**2 - 1) ** 2), st.Euclidean(), st.Thermal(0.5))
+    ends = [
+        st.Density.from_log(grid, lambda x, c=c: -2.0 * jnp.sum((x**2 - 1) ** 2) - (x[0] - c) ** 2)
+        for c in (-0.7, 0.9)
+    ]
+    bridge = SchrodingerBridge(flow, *ends).solve()
+    books = ledger(bridge)
+    size = float(jnp.max(books.kinetic + books.osmotic))
+    assert float(jnp.ptp(books.conserved)) < 0.02 * size  # (h/spread)^2 = (0.05/0.35)^2
+    laws = [bridge.marginal(time) for time in (0.0, 1.0)]
+    m = bridge.gibbs / jnp.sum(bridge.gibbs * grid.cell_volume)
+    kl = [float(jnp.sum(law.values * jnp.log(law.values / m)) * grid.cell_volume) for law in laws]
+    _, shares = np.polynomial.legendre.leggauss(16)
+    assert float(0.5 * shares @ books.growth) == pytest.approx(kl[1] - kl[0], abs=0.02 * size / 0.5)
