@@ -17,7 +17,6 @@ from steepest.bridges import (
     tabled_pair,
     unexplained,
 )
-from steepest.mechanics import minimum_energy_path
 
 
 def test_cold_gaussian_bridge_is_the_optimal_map():
@@ -90,39 +89,6 @@ def test_grid_mixture_sinkhorn_and_networks_agree_in_a_plane():
         assert np.all(gap < 0.012 + 0.22 * np.outer(sd, sd)), method
         gap = jnp.sqrt(jnp.mean(jnp.sum((bridge.drift(x, 0.5) - want) ** 2, 1)))
         assert float(gap) < 0.16 * scale, method
-
-
-def test_paths_cross_a_bent_barrier_at_its_saddle():
-    """V = (x^2 - 1)^2 + 2 (y - 0.6 (1 - x^2))^2: wells at (-1, 0) and (1, 0), saddle at (0, 0.6).
-
-    On x = 0 the Gibbs law is N(0.6, T/4), of deviation 0.25; by the mirror symmetry the bridge
-    keeps it there, if the wells are left and reached slowly. A straight way would be at y = 0.
-    """
-
-    def energy(x):
-        return (x[0] ** 2 - 1.0) ** 2 + 2.0 * (x[1] - 0.6 * (1.0 - x[0] ** 2)) ** 2
-
-    path = minimum_energy_path(energy, jnp.asarray([-1.0, 0.0]), jnp.asarray([1.0, 0.0]), 21)
-    saddle = np.asarray(path.saddle)
-    np.testing.assert_allclose(saddle, [0.0, 0.6], atol=0.02)
-    grid = st.Grid((-1.5, -0.8), (1.5, 1.3), (30, 21))
-    flow = st.Flow(st.Energy(energy), st.Euclidean(), st.Thermal(0.25))
-    ends = [
-        st.Density.from_log(grid, lambda x, c=c: -energy(x) / 0.25 - 4.0 * (x[0] - c) ** 2)
-        for c in (-1.0, 1.0)
-    ]
-    bridge = SchrodingerBridge(flow, *ends, horizon=4.0).solve()
-    law = np.asarray(bridge.marginal(2.0).values)[14:16].sum(0)
-    y = -0.8 + 0.1 * (np.arange(21) + 0.5)
-    assert abs(law @ y / law.sum() - saddle[1]) < 0.125  # half a deviation
-    times = jnp.linspace(0.02, 4.0, 200)
-    start = ends[0].sample(jax.random.key(0), 400)
-    paths = np.asarray(bridge.sample_paths(start, times, jax.random.key(1)))
-    first = np.argmax(paths[:, :, 0] > 0.0, axis=0)
-    crossed = np.any(paths[:, :, 0] > 0.0, axis=0)
-    assert crossed.mean() > 0.99
-    at = paths[first, np.arange(400), 1][crossed]
-    assert abs(at.mean() - saddle[1]) < 0.125 + 5 * 0.25 / np.sqrt(400)
 
 
 def test_grid_and_sinkhorn_on_the_image_of_a_potential_that_no_mixture_has():

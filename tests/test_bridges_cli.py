@@ -150,7 +150,7 @@ def test_odd_clouds_are_noted_and_impossible_ones_refused(files):
     assert "5 points in 6 dimensions" in result.output
     assert "1 rows of the source repeat others" in result.output
     for words, said in (
-        ((one, two, "--method", "gaussian"), "volume"),
+        ((one, two, "--method", "gaussian"), "more points than"),
         ((source, target, "--temperature", 1e-17), "temperature"),
         ((source, target, "--smooth", 1), "three or more"),
         ((source, target, target, "--smooth", 0), "--smooth"),
