@@ -34,6 +34,7 @@ NAMES = (
     "bridges",
     "sinkhorn",
     "light_bridges",
+    "gaussian_bridges",
 )
 
 

@@ -144,7 +144,7 @@ def _others() -> list[Goal]:
     for case in ("sampling", "training step"):
         own = quotient("diffusion", case, "steepest", "hand-written JAX")
         goals.append(Goal(f"8.5 {case}: steepest / hand-written", own, most=1.1))
-    for n, ahead in ((1000, 1.0), (5000, 3.0)):
+    for n, ahead in ((1000, 1.0), (5000, 3.0), (10000, 3.0)):
         for d in (2, 16):
             case = f"n={n} d={d}"
             peers = tuple(
@@ -160,6 +160,10 @@ def _others() -> list[Goal]:
     for d in (2, 16, 64):
         own = quotient("light_bridges", f"d={d} steps=1000", "torch, loop, one thread", "steepest")
         goals.append(Goal(f"9.4 light bridge d={d}: torch / steepest", own, None, 3.0))
+    for d in (2, 16, 64, 128):
+        for peer in ("MixtureSameFamily, one thread", "by hand, one thread"):
+            own = quotient("light_bridges", f"draws d={d}", f"torch, {peer}", "steepest")
+            goals.append(Goal(f"9.4 ends d={d}: torch, {peer} / steepest", own, None, 3.0))
     return goals
 
 

@@ -1,8 +1,12 @@
-"""Fits of light bridges: the compiled scan of steepest beside a loop in torch of the same steps.
+"""Light bridges: the compiled scan of steepest beside a loop in torch of the same steps, and ends.
 
 Pairs with a known bridge, epsilon = 1, 20 diagonal components, batches of 512, Adam at the same
 rates and from the same start; float32. Each says the loss it ended with, averaged over the last
 100 batches: the same divergence up to the same constant.
+
+`draws d=...`: an end for each of 20,000 starts from one mixture, 20 diagonal components. torch as
+light bridges are usually sampled, by its own mixture distribution, and by hand: weights by products
+of matrices, then the component that is drawn alone. Each says the mean of the ends' norms.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ import numpy as np
 from . import harness
 from .harness import Contender
 
-CASES = [f"d={d} steps={steps}" for d, steps in ((2, 1000), (16, 1000), (64, 1000))]
+FITS = [f"d={d} steps={steps}" for d, steps in ((2, 1000), (16, 1000), (64, 1000))]
+DRAWS = [f"draws d={d}" for d in (2, 16, 64, 128)]
+CASES = [*FITS, *DRAWS]
 COMPONENTS, BATCH, RATE, POINTS = 20, 512, 0.03, 20_000
 
 CONTENDERS = [
@@ -26,8 +32,19 @@ CONTENDERS = [
 ]
 
 
+SAMPLERS = [
+    Contender("steepest", __name__, "steepest_draws"),
+    Contender("torch, MixtureSameFamily, one thread", __name__, "torch_distribution_draws"),
+    Contender("torch, by hand, one thread", __name__, "torch_draws"),
+    Contender("torch, by hand, its own threads", __name__, "torch_threaded_draws"),
+]
+
+
 def tables(rounds: int, only: str | None):
-    return harness.tables(CONTENDERS, CASES, rounds, only, "Light bridge, {}")
+    chosen = harness.chosen(CASES, only)
+    for case in chosen:
+        contenders = SAMPLERS if case in DRAWS else CONTENDERS
+        yield from harness.tables(contenders, CASES, rounds, case, "Light bridge, {}")
 
 
 class Fit:
@@ -106,3 +123,76 @@ def torch_fit(case: str) -> Fit:
         return torch.stack(losses).numpy()
 
     return Fit(fit)
+
+
+class Draws:
+    """Runs `draw`, which returns the ends."""
+
+    def __init__(self, draw: Any):
+        self.draw, self.ends = draw, None
+
+    def __call__(self) -> None:
+        self.ends = self.draw()
+
+    @property
+    def remark(self) -> str:
+        return f"mean norm {np.linalg.norm(np.asarray(self.ends), axis=1).mean():.3f}"
+
+
+def mixture(case: str) -> tuple[Any, Any]:
+    """(bridge, starts); white coordinates are those of x at temperature 1/2."""
+    from steepest.bridges import known_pair
+
+    pair = known_pair(int(case.split("=")[1]), 0.5, jax.random.key(0), COMPONENTS)
+    return pair.bridge, pair.source.sample(jax.random.key(1), POINTS)
+
+
+def steepest_draws(case: str) -> Draws:
+    bridge, x = mixture(case)
+    return Draws(lambda: jax.block_until_ready(bridge.sample(x, jax.random.key(2))))
+
+
+def torch_mixture(case: str) -> Any:
+    """(x, log weights, r, S) of y | x = sum_k softmax_k(log a + x'r + x'S x/2) N(r + S x, S)."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    bridge, x = mixture(case)
+    w = bridge.potential
+    parts = (x, jax.nn.log_softmax(w.log_weights), w.means, w.scales**2)
+    return tuple(torch.tensor(np.asarray(part)) for part in parts)
+
+
+def torch_distribution_draws(case: str) -> Draws:
+    from torch import distributions as law
+
+    x, logs, r, S = torch_mixture(case)
+
+    def draw() -> Any:
+        tilt = logs + x @ r.T + 0.5 * x**2 @ S.T
+        spread = S.sqrt().expand(len(x), *S.shape)
+        parts = law.Independent(law.Normal(r + x[:, None] * S, spread), 1)
+        return law.MixtureSameFamily(law.Categorical(logits=tilt), parts).sample()
+
+    return Draws(draw)
+
+
+def torch_draws(case: str, threads: int = 1) -> Draws:
+    import torch
+
+    x, logs, r, S = torch_mixture(case)
+    torch.set_num_threads(threads)
+
+    def draw() -> Any:
+        tilt = logs + x @ r.T + 0.5 * x**2 @ S.T
+        k = torch.multinomial(torch.softmax(tilt, 1), 1)[:, 0]
+        return r[k] + S[k] * x + S[k].sqrt() * torch.randn_like(x)
+
+    return Draws(draw)
+
+
+def torch_threaded_draws(case: str) -> Draws:
+    import os
+
+    return torch_draws(case, os.cpu_count() or 1)

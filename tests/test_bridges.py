@@ -18,6 +18,7 @@ from steepest.bridges import (
     unexplained,
 )
 from steepest.bridges.audit import _markov, two_samples
+from steepest.bridges.potential import drawn_ends, ends
 from steepest.bridges.reference import linear_reference
 from steepest.bridges.sinkhorn import sinkhorn, transform
 from steepest.bridges.store import load, save
@@ -388,3 +389,26 @@ def test_wrong_input_is_told():
     single = x.astype(np.float32)
     with pytest.raises(ArgumentError, match="float64"):
         SchrodingerBridge(brownian(1e-7), jnp.asarray(single), jnp.asarray(single)).solve()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_drawn_ends_have_the_moments_of_their_mixture(full):
+    """20,000 draws from one place half-way, five standard errors."""
+    lower = jnp.asarray([[[0.6, 0.0], [0.3, 0.4]], [[1.3, 0.0], [-0.2, 0.5]]])
+    scales = lower if full else jnp.diagonal(lower, axis1=1, axis2=2)
+    means = jnp.asarray([[-1.0, 0.5], [1.5, 0.0]])
+    w = st.GaussianMixture(jnp.asarray([0.0, 0.5]), means, scales)
+    mu, D = jnp.asarray([[0.3, -0.4]]), jnp.asarray([0.7, 0.4])
+    found = ends(w, mu, D)
+    share = jax.nn.softmax(found.logs[0])
+    mean = share @ found.means[0]
+    L = found.scales
+    own = L @ jnp.swapaxes(L, 1, 2) if full else jax.vmap(jnp.diag)(L**2)
+    gaps = found.means[0] - mean
+    spread = jnp.einsum("k,ki,kj->ij", share, gaps, gaps) + jnp.einsum("k,kij->ij", share, own)
+    n = 20000
+    y = drawn_ends(w, jnp.broadcast_to(mu, (n, 2)), D, jax.random.key(0))
+    sd = np.sqrt(np.diag(spread))
+    assert np.all(np.abs(y.mean(0) - mean) < 5 * sd / n**0.5)
+    gap = np.abs(np.cov(np.asarray(y).T) - spread)
+    assert np.all(gap < 5 * np.sqrt(3 / n) * np.outer(sd, sd))

@@ -52,3 +52,46 @@ def test_networks_of_other_libraries_train(network, steps):
         pytest.importorskip("flax")
     namespace = runpy.run_path(str(ROOT / "examples" / "digits_networks.py"))
     assert namespace[network](steps)[1] > 0.8
+
+
+def test_photographs_change_their_colours():
+    """Few pixels and steps: the colours come nearer by a factor of four."""
+    pytest.importorskip("PIL")
+    example = runpy.run_path(str(ROOT / "examples" / "photograph_colours.py"))
+    temple, flower = example["photographs"](8)
+    _, found = example["bridge"](temple, flower, 200)
+    before = example["distance"](temple, flower)
+    assert example["distance"](example["mapped"](found, temple), flower) < before / 4
+
+
+def test_threes_become_eights():
+    """Sinkhorn's paths end on eights, as an independent classifier sees them."""
+    example = runpy.run_path(str(ROOT / "examples" / "digits_three_to_eight.py"))
+    threes, apart, eights = example["digits"]()
+    found = example["SchrodingerBridge"](example["brownian"](0.02), threes, eights)
+    ends = found.solve(tolerance=1e-2).expected_end(apart)
+    assert example["eights_among"](np.asarray(ends)) > 0.9
+
+
+def test_fates_and_descendants_of_cells_are_told_from_snapshots():
+    """A hundred founders; by chance a correlation of 40 cells exceeds 0.5 in 1 of 1000."""
+    example = runpy.run_path(str(ROOT / "examples" / "gene_switch.py"))
+    chain = example["bridge"](*example["snapshots"](100))
+    x = example["founders"](40, 7)
+    found, want = example["told"](chain, x, 20), example["true"](x, 20)
+    assert example["correlation"](found[1], want[1]) > 0.5
+    assert example["correlation"](found[0], want[0]) > 0.3
+
+
+def test_a_bent_barrier_is_crossed_at_its_saddle():
+    """On x = 0 the Gibbs law is N(0.6, T/4), of deviation 0.25.
+
+    By the mirror symmetry the bridge keeps it there, if the wells are left and reached slowly: half
+    a deviation, and five errors of 100.
+    """
+    example = runpy.run_path(str(ROOT / "examples" / "bent_barrier.py"))
+    top = example["saddle"]()[1]
+    at = [example["crossings"](bridge, 100)[1].mean() for bridge in example["bridges"](20)]
+    np.testing.assert_allclose(top, [0.0, 0.6], atol=0.02)
+    assert abs(at[0] - top[1]) < 0.125 + 5 * 0.025
+    assert at[1] < top[1] - 0.25

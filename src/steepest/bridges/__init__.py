@@ -7,9 +7,12 @@ from .chain import SchrodingerChain as SchrodingerChain
 from .grids import GridBridge as GridBridge
 from .growth import GrowthBridge as GrowthBridge
 from .known import known_pair as known_pair
+from .known import tabled_pair as tabled_pair
 from .known import unexplained as unexplained
+from .ledger import ledger as ledger
 from .linear import LinearBridge as LinearBridge
 from .networks import NetworkBridge as NetworkBridge
 from .problem import SchrodingerBridge as SchrodingerBridge
 from .reference import brownian as brownian
 from .reference import ornstein_uhlenbeck as ornstein_uhlenbeck
+from .smooth import SmoothChain as SmoothChain

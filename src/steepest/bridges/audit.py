@@ -10,6 +10,7 @@ equation that makes it Markov.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -32,6 +33,7 @@ from .mixtures import draw
 from .networks import NetworkBridge, stations
 from .problem import SchrodingerBridge
 from .sinkhorn import sinkhorn, transform
+from .smooth import SmoothChain
 
 POINTS = 500
 SPLITS = 39
@@ -53,6 +55,8 @@ def audit(
 
     Of a chain every leg is checked, and where the paths from the first snapshot end.
     """
+    if isinstance(bridge, SmoothChain):
+        return Audit(tuple(_smooth(problem, bridge, key, n)))
     if isinstance(problem, SchrodingerChain):
         assert isinstance(bridge, BridgeChain)
         return Audit(tuple(_chain(problem, bridge, key, n)))
@@ -81,13 +85,57 @@ def audit(
 
 
 def _chain(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
-    first, last, move, split, *keys = jax.random.split(key, 4 + len(chain.legs))
-    found = []
+    first, last, move, split, pick, legs = jax.random.split(key, 6)
+    found = _legs(problem, chain, legs, n)
+    x = draw(problem.source, first, n)
+    paths = chain.sample_paths(x, jnp.asarray(chain.times[1:]), move)
+    # What has grown counts more often: as many draws, each path with the mass that it carries.
+    logs = chain.log_growth_along(x, paths)[-1]
+    if problem.growth is not None:
+        paths = paths[:, jax.random.categorical(pick, logs, shape=(n,))]
+    return [*found, *_end("whole chain, end", paths[-1], draw(problem.target, last, n), split)]
+
+
+def _legs(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
+    """The checks of every leg, under its number."""
+    found, keys = [], jax.random.split(key, len(chain.legs))
     for i, (leg, bridge, k) in enumerate(zip(problem.legs, chain.legs, keys, strict=True), 1):
         checks = audit(leg, bridge, k, n).checks
         found += [dataclasses.replace(c, name=f"leg {i}, {c.name}") for c in checks]
-    ends = chain.sample(draw(problem.source, first, n), move)
-    return [*found, *_end("whole chain, end", ends, draw(problem.target, last, n), split)]
+    return found
+
+
+def _smooth(problem: Any, chain: SmoothChain, key: Any, n: int) -> list[Check]:
+    """Every snapshot that the paths lead to, and that they are as smooth as they say."""
+    first, move, legs, *keys = jax.random.split(key, 2 + len(chain.times))
+    x, middle = draw(problem.source, first, n), []
+    if isinstance(chain.joined, BridgeChain):
+        found = _legs(problem, chain.joined, legs, n)
+    else:
+        tolerance = 1e-9 if chain.joined.mean.dtype == jnp.float64 else 1e-4
+        why = "covariances of the snapshots against those asked for, relative"
+        found = [Check.compare("snapshot covariances", float(chain.gap), tolerance, why)]
+    for a, b in itertools.pairwise(chain.times):
+        middle += [0.5 * (a + b) - 0.01 * (b - a), 0.5 * (a + b), 0.5 * (a + b) + 0.01 * (b - a)]
+    paths = chain.sample_states(x, np.sort([*middle, *chain.times[1:]]), move)
+    positions, velocities = (np.asarray(part) for part in paths)
+    stations = positions[3::4]
+    logs = chain.log_growth_along(x, jnp.asarray(stations))
+    for i, (law, k) in enumerate(zip(problem.snapshots[1:], keys, strict=True), 1):
+        pick, split, last = jax.random.split(k, 3)
+        rows = jnp.arange(n)
+        if problem.growth is not None:
+            rows = jax.random.categorical(pick, logs[i - 1], shape=(n,))
+        found += _end(f"snapshot {i + 1},", stations[i - 1][rows], draw(law, last, n), split)
+    # The middle of a short interval: its slope is the velocity, but for the noise in between.
+    before, after = positions[0::4], positions[2::4]
+    width = 0.02 * np.diff(chain.times)[:, None, None]
+    gap = (after - before) / width - velocities[1::4]
+    # Averaged Brownian motion over half a width on both sides: variance 2 T width/12.
+    scaled = gap**2 / (2.0 * float(chain.temperature) * width / 12.0)
+    off = abs(float(scaled.mean()) - 1.0)
+    why = "velocities against differences of positions, in units of the noise between them"
+    return [*found, Check.compare("paths are smooth", off, 5.0 * (2.0 / scaled.size) ** 0.5, why)]
 
 
 def _growth(problem: Any, bridge: GrowthBridge, key: Any, n: int) -> list[Check]:

@@ -66,6 +66,13 @@ class AbstractBridge(eqx.Module):
     def marginal(self, time: Any, key: Key[Array, ""] | None = None, n: int = 1000) -> Any:
         """The law at a time: a state."""
 
+    def log_growth(
+        self, x: Float[Array, "n d"], y: Float[Array, "n d"], time: Any = None
+    ) -> Float[Array, " n"]:
+        """log of the mass at `time` (by default the end) of a unit that goes from x to y: 0."""
+        del y, time
+        return jnp.zeros(len(x), x.dtype)
+
     def probability_flow(self, x: Float[Array, "n d"], time: Any) -> Float[Array, "n d"]:
         """(b + b_backward)/2 = b - T grad log rho_t: the velocity of the marginals."""
         return 0.5 * (self.drift(x, time) + self.backward_drift(x, time))

@@ -9,6 +9,7 @@ Source: Benamou, Carlier, Di Marino and Nenna, Math. Models Methods Appl. Sci. 2
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from ..errors import ArgumentError
 from ..flow import Flow
+from ..states import Gaussian
 from ..states.divergences import Estimate
 from .base import AbstractBridge
 from .problem import SchrodingerBridge
@@ -95,6 +97,19 @@ class BridgeChain(AbstractBridge):
             first = path[-1]
         return jnp.concatenate(found)
 
+    def log_growth_along(
+        self, x: Float[Array, "n d"], stations: Float[Array, "k n d"]
+    ) -> Float[Array, "k n"]:
+        """log of the mass at each snapshot after the first of a unit that starts at x.
+
+        `stations`: the paths at `times[1:]`, where every leg's mass is told by its ends.
+        """
+        before = [x, *stations[:-1]]
+        rates = [
+            leg.log_growth(a, b) for leg, a, b in zip(self.legs, before, stations, strict=True)
+        ]
+        return jnp.cumsum(jnp.stack(rates), axis=0)
+
     def marginal(self, time, key=None, n=1000):
         i = self._leg(float(time), "right")
         return self.legs[i].marginal(time - self.times[i], key, n)
@@ -128,13 +143,14 @@ class SchrodingerChain:
     """The most likely way through `snapshots` at `times`, under one reference.
 
     `snapshots`: two or more laws as `SchrodingerBridge` takes them; `times`: as many, increasing
-    (by default 0, 1, 2, ...). `legs`: the problem of each interval.
-    Raises ArgumentError for times and laws that do not fit together.
+    (by default 0, 1, 2, ...). `growth`: the price of mass that grows or dies on the way from one
+    snapshot to the next; `masses`: of the snapshots, with growth alone. `legs`: the problem of each
+    interval. Raises ArgumentError for times, masses and laws that do not fit together.
     """
 
-    def __init__(
-        self, reference: Flow, snapshots: Sequence[Any], times: Sequence[float] | None = None
-    ):
+    def __init__(self, reference: Flow, snapshots: Sequence[Any],
+                 times: Sequence[float] | None = None, *, growth: float | None = None,
+                 masses: Sequence[float] | None = None):  # fmt: skip
         if len(snapshots) < 2:
             raise ArgumentError("snapshots", f"{len(snapshots)} of them", "two or more")
         given = range(len(snapshots)) if times is None else times
@@ -146,9 +162,14 @@ class SchrodingerChain:
         steps = np.diff(self.times)
         if not (np.all(np.isfinite(self.times)) and np.all(steps > 0)):
             raise ArgumentError("times", self.times, "finite times, each later than the last")
+        self.masses = (1.0,) * len(snapshots) if masses is None else tuple(masses)
+        if len(self.masses) != len(snapshots):
+            raise ArgumentError("masses", masses, f"{len(snapshots)} numbers, one a snapshot")
+        self.growth = growth
+        pairs, weights = itertools.pairwise(snapshots), itertools.pairwise(self.masses)
         self.legs = tuple(
-            SchrodingerBridge(reference, first, last, float(step))
-            for first, last, step in zip(snapshots[:-1], snapshots[1:], steps, strict=True)
+            SchrodingerBridge(reference, *pair, horizon=float(step), growth=growth, masses=both)
+            for pair, step, both in zip(pairs, steps, weights, strict=True)
         )
         self.temperature = self.legs[0].temperature
         self.source, self.target = self.legs[0].source, self.legs[-1].target
@@ -159,10 +180,24 @@ class SchrodingerChain:
         return (self.source, *[leg.target for leg in self.legs])
 
     def solve(
-        self, method: str = "auto", key: Key[Array, ""] | None = None, **options: Any
-    ) -> BridgeChain:
-        """The bridge of each leg, by a method and its options as in `SchrodingerBridge.solve`."""
+        self, method: str = "auto", key: Key[Array, ""] | None = None, *,
+        smooth: float | None = None, **options: Any,
+    ) -> Any:  # fmt: skip
+        """The bridge of each leg, by a method and its options as in `SchrodingerBridge.solve`.
+
+        `smooth`: a temperature of velocities, in squared length per cubed time. Then the result is
+        a `SmoothChain`, whose paths have velocities (`smooth.py`); between Gaussians the reference
+        is that with inertia alone.
+        """
+        from .smooth import check_smooth, fit_smooth
+
+        if smooth is not None:
+            check_smooth(smooth, self.times)
+        gaussian = all(isinstance(law, Gaussian) for law in self.snapshots)
+        if smooth is not None and gaussian and method in ("auto", "gaussian"):
+            return fit_smooth(self, smooth, None, **options)
         key = jax.random.key(0) if key is None else key
         keys = jax.random.split(key, len(self.legs))
         legs = [leg.solve(method, k, **options) for leg, k in zip(self.legs, keys, strict=True)]
-        return BridgeChain(tuple(legs), self.times)
+        chain = BridgeChain(tuple(legs), self.times)
+        return chain if smooth is None else fit_smooth(self, smooth, chain)

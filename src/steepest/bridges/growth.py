@@ -94,6 +94,10 @@ class GrowthBridge(AbstractBridge):
     def sample(self, x, key):
         return self.lineages.sample(x, key)
 
+    def expected_end(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """E[X_T | X_0 = x] of lineages."""
+        return self.lineages.expected_end(x)
+
     def sample_backward(self, y, key):
         return self.lineages.sample_backward(y, key)
 
@@ -121,6 +125,10 @@ class GrowthBridge(AbstractBridge):
         f = -_soft(reference.white_source(x), v, self.targets.weights, self.g, self.masses[1] / r)
         g = -_soft(reference.white_target(y), u, self.sources.weights, self.f, self.masses[0] / r)
         return ((1.0 - share) * f + share * g) * damping(self.price) / self.price
+
+    def log_growth(self, x, y, time=None):
+        time = self.horizon if time is None else time
+        return self.log_mass(x, y, time) - self.log_mass(x, y, 0.0)
 
     @eqx.filter_jit
     def growth(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:

@@ -2,12 +2,15 @@
 
 Choose the source, a Brownian reference and the end potential log sum_k a_k exp(quadratic_k): the
 target is then the end of that bridge, whatever it looks like, and every conditional law is known.
+`known_pair` has a mixture as potential, which mixture solvers can find exactly; `tabled_pair` any
+function of the end, by quadrature over cells, with which no solver is aligned.
 Source of the construction: Gushchin et al., NeurIPS 2023 (the benchmark of entropic transport).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -16,16 +19,61 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ..errors import ArgumentError
-from ..states import Gaussian, GaussianMixture, Particles
+from ..states import Gaussian, GaussianMixture, Grid, Particles
 from ..states.divergences import Estimate
 from .linear import LinearBridge
 from .reference import brownian, linear_reference
 
 
+class Tabled(eqx.Module):
+    """The ends of Brownian motion in unit time, weighed by a potential at the cells of a grid.
+
+    y | x has the density proportional to exp(-|y - x|^2/(4 T)) g(y). `cells`: (m, d), `width` of
+    them: (d,); `logs`: log g.
+    """
+
+    cells: Float[Array, "m d"]
+    width: Float[Array, " d"]
+    logs: Float[Array, " m"]
+    temperature: Float[Array, ""]
+
+    @property
+    def dimension(self) -> int:
+        """d."""
+        return self.cells.shape[1]
+
+    @eqx.filter_jit
+    def sample(self, x: Float[Array, "n d"], key: Key[Array, ""]) -> Float[Array, "n d"]:
+        """An end for each start: a cell, and anywhere in it."""
+        pick, move = jax.random.split(key)
+        keys = jax.random.split(pick, len(x))
+        one = lambda a: jax.random.categorical(a[1], self._logits(a[0]))  # noqa: E731
+        chosen = jax.lax.map(one, (x, keys), batch_size=64)
+        jitter = jax.random.uniform(move, x.shape, x.dtype) - 0.5
+        return self.cells[chosen] + self.width * jitter
+
+    @eqx.filter_jit
+    def conditional_moments(
+        self, x: Float[Array, "n d"]
+    ) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
+        """Mean and covariance of the end given the start."""
+
+        def one(x: Array) -> tuple[Array, Array]:
+            share = jax.nn.softmax(self._logits(x))
+            mean = share @ self.cells
+            gaps = self.cells - mean
+            return mean, (share * gaps.T) @ gaps
+
+        return jax.lax.map(one, x)
+
+    def _logits(self, x: Array) -> Array:
+        return self.logs - jnp.sum((self.cells - x) ** 2, 1) / (4.0 * self.temperature)
+
+
 class End(eqx.Module):
     """The law of the end of a bridge whose source can be sampled."""
 
-    bridge: LinearBridge
+    bridge: Any
     source: Gaussian
 
     @property
@@ -44,7 +92,7 @@ class KnownPair(eqx.Module):
 
     source: Gaussian
     target: End
-    bridge: LinearBridge
+    bridge: Any
     temperature: float = eqx.field(static=True)
 
 
@@ -75,9 +123,19 @@ def known_pair(
     return KnownPair(source, End(bridge, source), bridge, float(temperature))
 
 
-def unexplained(
-    found: LinearBridge, truth: LinearBridge, x: Float[Array, "n d"], variance: Any
-) -> Estimate:
+def tabled_pair(
+    log_potential: Callable[[Array], Array], temperature: float, grid: Grid
+) -> KnownPair:
+    """A standard normal, and what the potential exp(log_potential(y)) at the cells makes of it."""
+    cells = grid.points().reshape(-1, grid.dimension)
+    logs = jax.vmap(log_potential)(cells)
+    source = Gaussian(jnp.zeros(grid.dimension), jnp.ones(grid.dimension))
+    scalar = jnp.asarray(temperature, cells.dtype)
+    ends = Tabled(cells, jnp.asarray(grid.spacing, cells.dtype), logs, scalar)
+    return KnownPair(source, End(ends, source), ends, float(temperature))
+
+
+def unexplained(found: Any, truth: Any, x: Float[Array, "n d"], variance: Any) -> Estimate:
     """cBW2-UVP in percent: 100 E_x BW2^2(found(. | x), truth(. | x)) / (variance/2).
 
     From the moments of the conditional laws in closed form; the error is that of the mean over x.
@@ -91,7 +149,7 @@ def unexplained(
 
 
 def sampling_floor(
-    truth: LinearBridge,
+    truth: Any,
     x: Float[Array, "n d"],
     variance: Any,
     key: Key[Array, ""],

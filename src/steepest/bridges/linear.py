@@ -16,11 +16,11 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key
 
 from ..errors import ArgumentError
-from ..states import Gaussian, Particles
+from ..states import Gaussian, GaussianMixture, Particles
 from ..states.divergences import Estimate
 from .base import AbstractBridge, compiled
 from .gaussians import whitened
-from .potential import Ends, ends, log_end
+from .potential import Ends, drawn_ends, ends, log_end
 from .reference import LinearReference
 
 ENTRIES = 2**22
@@ -82,7 +82,7 @@ class LinearBridge(AbstractBridge):
 
     @eqx.filter_jit
     def sample(self, x, key):
-        return self._by_blocks(lambda z, k: self._draw(self._ends(z, 0.0), k), x, key)
+        return self._by_blocks(self._draw, x, key)
 
     @eqx.filter_jit
     def sample_backward(self, y, key):
@@ -220,16 +220,9 @@ class LinearBridge(AbstractBridge):
         mu, D, _ = self.reference.coming(z, time)
         return ends(self.potential, mu, D)
 
-    def _draw(self, found: Ends, key: Any) -> Array:
-        pick, move = jax.random.split(key)
-        chosen = jax.random.categorical(pick, found.logs, axis=1)
-        if found.scales is None:
-            return self.reference.from_white_target(found.means[chosen])
-        mean = jnp.take_along_axis(found.means, chosen[:, None, None], axis=1)[:, 0]
-        xi = jax.random.normal(move, mean.shape, mean.dtype)
-        L = found.scales[chosen]
-        step = L * xi if L.ndim == 2 else jnp.einsum("nij,nj->ni", L, xi)
-        return self.reference.from_white_target(mean + step)
+    def _draw(self, z: Any, key: Any) -> Array:
+        mu, D, _ = self.reference.coming(z, 0.0)
+        return self.reference.from_white_target(drawn_ends(self.potential, mu, D, key))
 
     def _start_logs(self) -> Array:
         """log(w_i / phi_0(x_i)) of the starts."""
@@ -239,7 +232,8 @@ class LinearBridge(AbstractBridge):
     def _by_blocks(self, fn: Any, x: Any, key: Any) -> Array:
         """fn of blocks of rows, so that no matrix (n, k, d) is whole."""
         k = self.potential.count
-        wide = 1 if isinstance(self.potential, Particles) else self.dimension
+        dense = isinstance(self.potential, GaussianMixture) and self.potential.scales.ndim == 3
+        wide = self.dimension if dense else 1
         block = max(1, min(len(x), ENTRIES // max(k * wide, 1)))
         count = -(-len(x) // block)
         z = self.reference.turned(x)

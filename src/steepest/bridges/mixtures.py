@@ -28,6 +28,11 @@ from .reference import LinearReference
 
 COVARIANCES = ("diagonal", "full")
 SHARE = 0.5
+THIN = 0.02
+"""Where S starts at least: a coordinate in which the target is constant would have none, and Adam's
+first step would be thousands of its deviations."""
+LEAST = 1e-3
+"""The smallest factor of S, in deviations of the reference's end."""
 
 
 class Parameters(NamedTuple):
@@ -98,7 +103,9 @@ def _fit(
     start = start._replace(means=start.means / unit)
 
     def whole(values: Parameters) -> Parameters:
-        return values._replace(logits=values.logits * unit, means=values.means * unit)
+        # Where the target is constant the likelihood has no bound: S stops somewhere.
+        logs = jnp.maximum(values.logs, math.log(LEAST))
+        return values._replace(logits=values.logits * unit, means=values.means * unit, logs=logs)
 
     schedule = optax.cosine_decay_schedule(rate, steps)
     method = optax.adam(schedule, b2=0.99)
@@ -166,7 +173,7 @@ def _start(
     u = reference.white_source(draw(source, one, 2048))
     v = reference.white_target(draw(target, two, 2048))
     S, mean, gain = diagonal_start(u, v)
-    S = SHARE * S
+    S = SHARE * jnp.maximum(S, THIN)
     picked = reference.white_target(draw(target, three, components))
     means = picked - S * (mean + gain * (picked - jnp.mean(v, axis=0)))
     logs = jnp.broadcast_to(0.5 * jnp.log(S), means.shape)

@@ -33,7 +33,7 @@ from ..states import GaussianMixture, Particles
 from ..states.divergences import Estimate
 from .base import AbstractBridge, compiled
 from .mixtures import draw, fit_mixture
-from .potential import ends
+from .potential import drawn_ends, ends
 from .reference import LinearReference, brownian, linear_reference
 
 STEPS = 30
@@ -85,14 +85,8 @@ class Half(eqx.Module):
             D, after, time, first, kick, k = now
             push = self.correction(mu, jnp.full(len(mu), time, mu.dtype))
             shown, mu = mu + first * push, mu + kick * push
-            pick, noise, shake = jax.random.split(k, 3)
-            found = ends(self.potential, mu, D)
-            chosen = jax.random.categorical(pick, found.logs, axis=1)
-            v = jnp.take_along_axis(found.means, chosen[:, None, None], axis=1)[:, 0]
-            xi = jax.random.normal(noise, mu.shape, mu.dtype)
-            assert found.scales is not None
-            L = found.scales[chosen]
-            v = v + (L * xi if L.ndim == 2 else jnp.einsum("nij,nj->ni", L, xi))
+            noise, shake = jax.random.split(k)
+            v = drawn_ends(self.potential, mu, D, noise)
             share = jnp.where(D > 0, (D - after) / jnp.where(D > 0, D, 1.0), 0.0)
             mu = mu + share * (v - mu)
             mu = mu + jnp.sqrt(share * after) * jax.random.normal(shake, mu.shape, mu.dtype)

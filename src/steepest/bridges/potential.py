@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from ..states import GaussianMixture, Particles
 
@@ -83,6 +83,39 @@ def _ends(potential: Any, mu: Any, D: Any) -> Ends:
         scales = jnp.linalg.cholesky(0.5 * (spread + jnp.swapaxes(spread, 1, 2)))
         each = Qr - Pe
     return Ends(logs, means, scales, jnp.einsum("nk,nkd->nd", _softmax(logs), each))
+
+
+def drawn_ends(
+    potential: GaussianMixture | Particles,
+    mu: Float[Array, "n d"],
+    D: Float[Array, " d"],
+    key: Key[Array, ""],
+) -> Float[Array, "n d"]:
+    """One end for each mu: a component by its weight, then its mean and its noise alone.
+
+    Nothing of size (n, k, d) is made where S is diagonal.
+    """
+    pick, move = jax.random.split(key)
+    if isinstance(potential, Particles):
+        found = _ends(potential, mu, D)
+        return potential.positions[jax.random.categorical(pick, found.logs, axis=1)]
+    r, xi = potential.means, jax.random.normal(move, mu.shape, mu.dtype)
+    if potential.scales.ndim == 3:
+        found = _ends(potential, mu, D)
+        assert found.scales is not None
+        chosen = jax.random.categorical(pick, found.logs, axis=1)
+        mean = jnp.take_along_axis(found.means, chosen[:, None, None], axis=1)[:, 0]
+        return mean + jnp.einsum("nij,nj->ni", found.scales[chosen], xi)
+    S = potential.scales**2
+    G = D + S * (1.0 - D)
+    P, Q = (1.0 - S) / G, S / G
+    # -e'P e/2 + e'Q r + r'(1 + D Q) r/2 with e = mu - r, by powers of mu.
+    still = jnp.sum(0.5 * r**2 * (1.0 + D * Q - P - 2.0 * Q), 1) - 0.5 * jnp.sum(jnp.log(G), 1)
+    logs = jax.nn.log_softmax(potential.log_weights) + still
+    logs = logs + mu @ ((P + Q) * r).T - 0.5 * mu**2 @ P.T
+    chosen = jax.random.categorical(pick, logs, axis=1)
+    r, Q = r[chosen], Q[chosen]
+    return r + Q * (mu - r) + D * Q * r + jnp.sqrt(D * Q) * xi
 
 
 def log_end(potential: GaussianMixture, v: Float[Array, "n d"]) -> Float[Array, " n"]:

@@ -17,7 +17,7 @@ from ..archive import read_arrays
 from ..diffusion.networks import Perceptron
 from ..errors import ArgumentError
 from ..schemes.generator import Generator
-from ..states import Density, GaussianMixture, Grid, Particles
+from ..states import Density, Gaussian, GaussianMixture, Grid, Particles
 from .base import AbstractBridge
 from .chain import BridgeChain
 from .grids import GridBridge, Halves, gibbs_law
@@ -25,6 +25,7 @@ from .growth import GrowthBridge
 from .linear import LinearBridge
 from .networks import Half, NetworkBridge
 from .reference import LinearReference
+from .smooth import Joint, SmoothChain
 
 FORMAT = 1
 ARRAYS, WORDS = "model.npz", "model.json"
@@ -34,7 +35,7 @@ GROWTH = ("f", "g", "masses", "price", "gap", "error")
 MIXTURE = ("log_weights", "means", "scales")
 
 
-def save(bridge: AbstractBridge, folder: str | Path, **words: Any) -> None:
+def save(bridge: AbstractBridge | SmoothChain, folder: str | Path, **words: Any) -> None:
     """model.npz and model.json in a folder; `words` (plain data) are kept beside.
 
     Of a chain a folder for each leg. Raises ArgumentError for networks that are code.
@@ -45,6 +46,15 @@ def save(bridge: AbstractBridge, folder: str | Path, **words: Any) -> None:
             save(leg, Path(folder) / f"leg_{i}")
         content = {"kind": "chain", "times": list(bridge.times)}
         arrays: dict[str, Any] = {}
+    elif isinstance(bridge, SmoothChain):
+        content |= {"kind": "smooth", "times": list(bridge.times)}
+        arrays = {"temperature": bridge.temperature, "gap": bridge.gap}
+        if isinstance(bridge.joined, Joint):
+            arrays |= {"mean": bridge.joined.mean, "covariance": bridge.joined.covariance}
+        else:
+            save(bridge.joined, Path(folder) / "joined")
+            starts = bridge.starts
+            arrays |= {"starts": starts.positions, "start_weights": starts.log_weights}
     elif isinstance(bridge, GrowthBridge):
         save(bridge.lineages, Path(folder) / "lineages")
         content = {"kind": "growth"}
@@ -94,11 +104,30 @@ def load(folder: str | Path) -> tuple[Any, dict[str, Any]]:
             x, y = (Particles(arrays[name], arrays[f"{name}_logs"]) for name in ("x", "y"))
             lineages, rest = load(folder / "lineages")[0], {name: arrays[name] for name in GROWTH}
             return GrowthBridge(lineages=lineages, sources=x, targets=y, **rest), words
+        if content["kind"] == "smooth":
+            return _smooth(folder, content, arrays), words
         reader = {"grid": _grid, "network": _networks}.get(content["kind"], _linear)
         told = (str(content["method"]), str(content["why"]), tuple(map(str, content["notes"])))
         return reader(content, arrays, told), words
     except (OSError, KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise ArgumentError("run", folder, f"no saved bridge ({error})") from None
+
+
+def _smooth(folder: Path, content: Any, arrays: Any) -> SmoothChain:
+    times = tuple(float(time) for time in content["times"])
+    if "mean" in arrays:
+        mean, covariance = arrays["mean"], arrays["covariance"]
+        if mean.shape[0] != len(times) or covariance.shape != (mean.size, mean.size):
+            raise ValueError("moments that do not fit the times")
+        joined, d = Joint(mean, covariance), mean.shape[1]
+        starts: Any = Gaussian.from_moments(mean[0], covariance[:d, :d])
+    else:
+        joined = load(folder / "joined")[0]
+        if not isinstance(joined, BridgeChain) or joined.times != times:
+            raise ValueError("a chain of other times")
+        starts = Particles(arrays["starts"], arrays.get("start_weights"))
+    told = (str(content["method"]), str(content["why"]), tuple(map(str, content["notes"])))
+    return SmoothChain(joined, starts, arrays["temperature"], arrays["gap"], times, *told)
 
 
 def _of_reference(reference: LinearReference, starts: Particles) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,57 +14,96 @@ import numpy as np
 from ..errors import ArgumentError
 from . import environment, folder
 
-METHODS = ("auto", "gaussian", "mixture", "sinkhorn")
+METHODS = ("auto", "gaussian", "mixture", "sinkhorn", "network")
 REFERENCES = ("brownian", "ou")
 MODEL = "bridge"
 
 
-def command(
-    files: Sequence[Path],
-    times: str | None,
-    temperature: float,
-    reference: str,
-    method: str,
-    out: Path | None,
-    seed: int,
-) -> int:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line says, but for the files and where to write."""
+
+    times: str | None
+    temperature: float
+    reference: str
+    method: str
+    growth: float | None
+    masses: str | None
+    smooth: float | None
+    seed: int
+
+    def check(self) -> None:
+        """Raises ArgumentError for what cannot be."""
+        if self.method not in METHODS:
+            raise ArgumentError("--method", self.method, f"one of {', '.join(METHODS)}")
+        if self.reference not in REFERENCES:
+            raise ArgumentError("--reference", self.reference, f"one of {', '.join(REFERENCES)}")
+        if not 0 < self.temperature < float("inf"):
+            what = "a number > 0, in squared data units"
+            raise ArgumentError("--temperature", self.temperature, what)
+        if self.growth is not None and not 0 < self.growth < float("inf"):
+            raise ArgumentError("--growth", self.growth, "a price > 0, or leave it out")
+        if self.smooth is not None and not 0 < self.smooth < float("inf"):
+            raise ArgumentError("--smooth", self.smooth, "a temperature > 0, or leave it out")
+        if self.masses is not None and self.growth is None:
+            raise ArgumentError("--masses", self.masses, "with --growth PRICE: else mass is kept")
+
+    def words(self) -> list[str]:
+        """As they are typed."""
+        found = ["--temperature", repr(self.temperature), "--reference", self.reference]
+        found += ["--method", self.method, "--seed", str(self.seed)]
+        names = ("times", "growth", "masses", "smooth")
+        given = [(f"--{name}", getattr(self, name)) for name in names]
+        return found + [str(w) for pair in given if pair[1] is not None for w in pair]
+
+
+def command(files: Sequence[Path], options: Options, out: Path | None) -> int:
     """The whole command; returns the exit code. Raises SteepestError for wrong input."""
     if len(files) < 2:
         raise ArgumentError("FILES", f"{len(files)} of them", "two or more, in the order of time")
-    if method not in METHODS:
-        raise ArgumentError("--method", method, f"one of {', '.join(METHODS)}")
-    if reference not in REFERENCES:
-        raise ArgumentError("--reference", reference, f"one of {', '.join(REFERENCES)}")
-    if not 0 < temperature < float("inf"):
-        raise ArgumentError("--temperature", temperature, "a number > 0, in squared data units")
-    at = read_times(times, len(files))
+    options.check()
+    if options.smooth is not None and len(files) < 3:
+        raise ArgumentError("--smooth", f"{len(files)} files", "three or more")
+    at = read_times(options.times, len(files))
+    masses = read_masses(options.masses, len(files))
     if out is None:
         out = Path("runs") / f"{files[0].stem}_to_{files[-1].stem}"
     place = folder.check_place(out)
     words = ["steepest", "bridge", *[str(file) for file in files]]
-    words += [] if times is None else ["--times", times]
-    words += ["--temperature", repr(temperature), "--reference", reference, "--method", method]
-    words += ["--out", str(out), "--seed", str(seed)]
+    words += [*options.words(), "--out", str(out)]
     clouds, names = read_clouds(files)
     environment.prepare()
     import jax
 
     with jax.enable_x64(True):
-        return _run(files, at, clouds, names, temperature, reference, method, place, seed, words)
+        return _run(files, at, masses, clouds, names, options, place, words)
 
 
 def read_times(text: str | None, count: int) -> tuple[float, ...]:
     """Times of `count` files, increasing: 0, 1, 2, ... where none are given."""
     if text is None:
         return tuple(float(k) for k in range(count))
-    try:
-        times = tuple(float(word) for word in text.split(","))
-    except ValueError:
-        times = ()
+    times = _numbers(text)
     steps = np.diff(times)
     if len(times) != count or not (np.all(np.isfinite(times)) and np.all(steps > 0)):
         raise ArgumentError("--times", text, f"{count} increasing numbers, as in 0,1,2.5")
     return times
+
+
+def read_masses(text: str | None, count: int) -> tuple[float, ...]:
+    """Masses of `count` files: one each where none are given."""
+    masses = (1.0,) * count if text is None else _numbers(text)
+    if len(masses) != count or not all(0 < mass < float("inf") for mass in masses):
+        raise ArgumentError("--masses", text, f"{count} numbers > 0, as in 1,1.5,4")
+    return masses
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Of words between commas; none where one is no number."""
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        return ()
 
 
 def read_clouds(files: Sequence[Path]) -> tuple[list[np.ndarray], tuple[str, ...]]:
@@ -92,13 +132,11 @@ def check_columns(name: str, found: Sequence[str], other: str, wanted: Sequence[
 def _run(
     files: Sequence[Path],
     times: tuple[float, ...],
+    masses: tuple[float, ...],
     clouds: list[np.ndarray],
     names: tuple[str, ...],
-    temperature: float,
-    reference: str,
-    method: str,
+    options: Options,
     place: Path,
-    seed: int,
     words: list[str],
 ) -> int:
     import time
@@ -114,15 +152,16 @@ def _run(
     screen.say(" ".join(["steepest bridge", *[str(file) for file in files]]))
     centre = np.mean([cloud.mean(axis=0) for cloud in clouds], axis=0)
     flow = (
-        brownian(temperature)
-        if reference == "brownian"
-        else ornstein_uhlenbeck(temperature, 1.0, centre)
+        brownian(options.temperature)
+        if options.reference == "brownian"
+        else ornstein_uhlenbeck(options.temperature, 1.0, centre)
     )
-    problem: Any = SchrodingerChain(flow, clouds, times)
+    problem: Any = SchrodingerChain(flow, clouds, times, growth=options.growth, masses=masses)
     if len(clouds) == 2:
         problem = problem.legs[0]
-    fit, check, paths = jax.random.split(jax.random.key(seed), 3)
-    bridge = problem.solve(method, fit)
+    fit, check, paths = jax.random.split(jax.random.key(options.seed), 3)
+    how = {} if options.smooth is None else {"smooth": options.smooth}
+    bridge = problem.solve(options.method, fit, **how)
     seconds = {"solve": time.perf_counter() - before}
     screen.say(f"method {bridge.method}: {bridge.why}", "dim")
     for note in bridge.notes:
@@ -134,15 +173,18 @@ def _run(
         "bridge": {
             "files": [os.path.relpath(file, place) for file in files],
             "times": list(times),
-            "temperature": temperature,
-            "reference": reference,
-            "method": method,
-            "seed": seed,
+            "temperature": options.temperature,
+            "reference": options.reference,
+            "method": options.method,
+            "seed": options.seed,
         }
     }
+    if options.growth is not None:
+        settings["bridge"] |= {"growth": options.growth, "masses": list(masses)}
+    settings["bridge"] |= how
     rows = provenance(
         words, " ".join(words[:2]) + " with the files and numbers of spec.toml", began, seconds,
-        seed=seed, precision="float64", data=files[0],
+        seed=options.seed, precision="float64", data=files[0],
     )  # fmt: skip
     for file in files[1:]:
         rows = (*rows, *provenance([], "", began, {}, seed=0, precision="", data=file)[-1:])
@@ -168,7 +210,6 @@ def transport(run: Path, new: Path, out: Path | None, mean: bool, seed: int) -> 
     environment.prepare()
     import jax
 
-    from ..bridges import LinearBridge
     from ..bridges.store import load
     from . import screen
 
@@ -180,7 +221,7 @@ def transport(run: Path, new: Path, out: Path | None, mean: bool, seed: int) -> 
         points = jax.numpy.asarray(x)
         if not mean:
             found = bridge.sample(points, jax.random.key(seed))
-        elif isinstance(bridge, LinearBridge):
+        elif hasattr(bridge, "expected_end"):
             found = bridge.expected_end(points)
         else:
             raise ArgumentError("--mean", "a chain of bridges", "draws: leave --mean out")

@@ -197,27 +197,42 @@ def bridge(
         str, typer.Option("--reference", metavar="brownian|ou", help="Before it is conditioned.")
     ] = "brownian",
     method: Annotated[
-        str, typer.Option("--method", help="auto, gaussian, mixture or sinkhorn.")
+        str, typer.Option("--method", help="auto, gaussian, mixture, sinkhorn or network.")
     ] = "auto",
+    growth: Annotated[
+        float | None,
+        typer.Option("--growth", metavar="PRICE", help="Mass may grow and die, at this price."),
+    ] = None,
+    masses: Annotated[
+        str | None,
+        typer.Option("--masses", metavar="M0,M1,...", help="Of the files, with --growth; else 1."),
+    ] = None,
+    smooth: Annotated[
+        float | None,
+        typer.Option("--smooth", metavar="T", help="Paths with velocities, at this temperature."),
+    ] = None,
     out: Out = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")] = 0,
 ) -> None:
     """The most likely flow between clouds of points: Schroedinger bridges, audited.
 
     Two files, or snapshots at several times; all need the same columns, all numbers. The
-    folder gets bridge/ (the saved model), snapshots.csv, figures and report.html.
+    folder gets bridge/ (the saved model), snapshots.csv, figures and report.html; with --growth
+    also growth.csv: what a unit of mass at each point becomes.
 
     \b
     steepest bridge examples/data/moon_source.csv examples/data/moon_target.csv
     steepest bridge A.csv B.csv --temperature 0.5 --reference ou --method sinkhorn
-    steepest bridge DAY0.csv DAY1.csv DAY4.csv --times 0,1,4
+    steepest bridge DAY0.csv DAY1.csv DAY4.csv --times 0,1,4 --growth 2 --masses 1,1.5,4
+    steepest bridge DAY0.csv DAY1.csv DAY4.csv --smooth 0.05
 
     Exit code: 0 the bridge passed its audit, 1 it does not solve the problem, 2 wrong input.
     """
     with told():
-        from .bridge import command
+        from .bridge import Options, command
 
-        raise typer.Exit(command(files, times, temperature, reference, method, out, seed))
+        options = Options(times, temperature, reference, method, growth, masses, smooth, seed)
+        raise typer.Exit(command(files, options, out))
 
 
 @app.command()

@@ -25,7 +25,8 @@ def bridge_figure(
 ) -> Figure:
     """`paths`: (times, n, 2) or, drawn over time, (times, n, 1); `clouds` at the times `given`."""
     figure, axes = half(height=4.2)
-    shown = paths[:, :MOST_PATHS]
+    # Evenly among the rows: files are often sorted by what the points are.
+    shown = paths[:, np.linspace(0, paths.shape[1] - 1, MOST_PATHS).astype(int)]
     # What lies between the first and the last is grey.
     colours = [theme.first, *[theme.muted] * (len(clouds) - 2), theme.second]
     if paths.shape[2] == 1:
