@@ -27,6 +27,7 @@ from .halving import MOST_HALVINGS, Halvings, last_fall
 from .progress import Progress
 from .random import Randomness
 from .schemes import AbstractScheme
+from .schemes.base import scaled
 
 CHUNK_SECONDS = 0.5
 CHUNK_BYTES, SHORT_CHUNK_BYTES = 16 * 2**20, 2**20
@@ -218,12 +219,8 @@ class Run:
     def to(self, halvings: int) -> None:
         """The step halved so often: half of it, twice as many, and saves stay in place."""
         times = halvings - self.halvings
-
-        def leaf(path: Any, value: Any) -> Any:
-            return value * 0.5**times if getattr(path[-1], "name", None) == "step" else value
-
         if times:
-            self.scheme = jax.tree_util.tree_map_with_path(leaf, self.scheme)
+            self.scheme = scaled(self.scheme, 0.5**times)
             self.save_every = round(self.save_every * 2.0**times)
             self.halvings = halvings
 
