@@ -82,8 +82,10 @@ def _asked(problem: Path | None, settings: Sequence[str], seed: int | None) -> A
     told = isinstance(scheme, dict) and "step" in scheme
     for section, default in DEFAULTS.items():
         tables.setdefault(section, dict(default))
-    if isinstance(given, dict) and not {"steps", "time"} & set(given):
-        given["steps"] = DEFAULTS["run"]["steps"]
+    if isinstance(given, dict):
+        for key in ("time", "save_every", "warmup"):  # every row has the same number of steps
+            given.pop(key, None)
+        given.setdefault("steps", DEFAULTS["run"]["steps"])
     spec = parse_spec(tables, problem.parent, problem.name)
     if spec.run.steps is None or spec.run.steps % SAVE_EVERY:
         what = f"a multiple of {SAVE_EVERY}: every row takes that many"
