@@ -19,7 +19,7 @@ PRECISION, SAVE_EVERY = "float64", 4
 DEFAULTS: dict[str, Any] = {
     "geometry": {"kind": "euclidean"},
     "scheme": {"kind": "euler", "step": 0.05},
-    "run": {"steps": 400},
+    "run": {"steps": 400, "precision": PRECISION},
 }
 """What the spec of an atlas need not have."""
 STEP = 0.05
@@ -80,12 +80,13 @@ def _asked(problem: Path | None, settings: Sequence[str], seed: int | None) -> A
         override(tables, setting)
     scheme, given = tables.get("scheme"), tables.get("run")
     told = isinstance(scheme, dict) and "step" in scheme
-    for section, default in DEFAULTS.items():
-        tables.setdefault(section, dict(default))
     if isinstance(given, dict):
         for key in ("time", "save_every", "warmup"):  # every row has the same number of steps
             given.pop(key, None)
-        given.setdefault("steps", DEFAULTS["run"]["steps"])
+    for section, default in DEFAULTS.items():
+        table = tables.setdefault(section, {})
+        if isinstance(table, dict) and ("kind" not in table or section == "run"):
+            tables[section] = default | table
     spec = parse_spec(tables, problem.parent, problem.name)
     if spec.run.steps is None or spec.run.steps % SAVE_EVERY:
         what = f"a multiple of {SAVE_EVERY}: every row takes that many"

@@ -37,7 +37,8 @@ def write_row(scratch: Path, row: Any, setting: Any, spec: str, provenance: Any)
 
     run = row.run
     first = run.at(0)
-    job = Job(Problem(run.flow.functional, first), run.flow, run.scheme, first, jax.random.key(0))
+    problem = Problem(run.flow.functional, _centre(first))
+    job = Job(problem, run.flow, run.scheme, first, jax.random.key(0))
     outcome = Outcome(None, run, row.audit, {"run": row.seconds})
     whole = present.record(row.algorithm.name, job, outcome, spec, provenance)
     notes = [row.algorithm.citation]
@@ -54,6 +55,18 @@ def write_row(scratch: Path, row: Any, setting: Any, spec: str, provenance: Any)
     place = scratch / ROWS / slug(row)
     place.mkdir(parents=True)
     write_page(place, record)
+
+
+def _centre(state: Any) -> Any:
+    """A point of the parameters' space: the first position."""
+    import jax
+
+    from ..states.points import is_ensemble, points
+
+    place = points(state)
+    if is_ensemble(state):
+        place = jax.tree.map(lambda x: x[0], place)
+    return getattr(place, "position", place)
 
 
 def record(rows: list[Any], name: str, spec: str, told: Any, setting: Any) -> Any:
