@@ -4,9 +4,11 @@ import json
 import sys
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot
 import pytest
 
+matplotlib.use("agg")
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs" / "tools"))
 
@@ -41,9 +43,7 @@ def test_an_equation_without_code_or_test_is_named(monkeypatch):
 def test_the_snippets_of_a_page_run(page, tmp_path, monkeypatch):
     """In order and in one namespace, as a reader would type them; in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(matplotlib.pyplot, "switch_backend", lambda name: None)
-    with matplotlib.rc_context({"backend": "agg"}):
-        snippets.run(page)
+    snippets.run(page)
     matplotlib.pyplot.close("all")
 
 

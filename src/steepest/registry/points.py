@@ -23,7 +23,7 @@ from ..geometries import (
     Symplectic,
 )
 from ..noise import Minibatch
-from ..schemes import DiscreteGradient, Euler, MinimizingMovement, Splitting
+from ..schemes import DiscreteGradient, Euler, MinimizingMovement, Nesterov, Splitting
 from ..states import Phase
 from ..states.adaptive import Adaptive
 from .algorithm import Algorithm, Composed, Setting
@@ -188,6 +188,27 @@ def _accelerated_update(setting: Setting, state: Any, randomness: Any) -> tuple[
     return x + STEP * p, p
 
 
+def _nesterov(setting: Setting) -> Composed:
+    # (k - 1)/(k + 2) = 1 - 3 h/(t + 3 h), where t = (k - 1) h.
+    flow = Flow(setting.energy, Symplectic() + Friction(lambda time: 3.0 / (time + 3.0 * STEP)))
+    start = jnp.asarray(setting.start)
+    return Composed(flow, Nesterov(STEP), Phase(start, jnp.zeros_like(start)))
+
+
+def nesterov_sequence(setting: Setting, x: Any, count: int) -> list[Any]:
+    """x_1, x_2, ...: y_{k+1} = x_k + (k - 1)/(k + 2) (x_k - x_{k-1}), x_k = y_k - eta grad E."""
+    found, y, eta = [x], x, STEP**2
+    for k in range(1, count + 1):
+        found.append(y - eta * setting.gradient(y))
+        y = found[-1] + k / (k + 3) * (found[-1] - found[-2])
+    return found
+
+
+def _nesterov_update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
+    before, new = nesterov_sequence(setting, np.asarray(state.position), 1)
+    return new, (new - before) / STEP
+
+
 DAMPING = 0.1
 
 
@@ -252,6 +273,12 @@ ALGORITHMS = (
         "Polyak, USSR Comput. Math. Math. Phys. 4 (1964) 1",
         _heavy_ball,
         _heavy_ball_update,
+    ),
+    Algorithm(
+        "Nesterov's accelerated gradient",
+        "Nesterov, Soviet Math. Dokl. 27 (1983) 372",
+        _nesterov,
+        _nesterov_update,
     ),
     Algorithm(
         "the flow of Nesterov's method, split",
