@@ -18,7 +18,7 @@ import numpy as np
 from .audit import audit
 from .audit.report import Audit
 from .driver import solve
-from .errors import ArgumentError
+from .errors import ArgumentError, Terminated
 from .registry import ALGORITHMS, Algorithm, OwnSetting, Setting, card
 from .states import Particles
 from .states.points import is_ensemble, is_measure
@@ -103,6 +103,8 @@ def _row(algorithm: Algorithm, setting: Setting, key: Any, steps: int) -> Row:
         times, values = (np.asarray(columns[name], float) for name in ("time", "functional"))
         seconds = time.monotonic() - began
         return Row(algorithm, words, found, times, values, seconds, remark=remark, run=run)
+    except Terminated:
+        raise
     except Exception as error:  # of whatever kind: a row tells what it raised
         seconds = time.monotonic() - began
         row = Row(algorithm, words, None, none, none, seconds, remark=remark)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,8 +54,10 @@ class MixtureDensity(DensityMixin, BaseEstimator):
         points = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         key, options = _key(self.random_state), {"floor": self.floor, "tolerance": self.tolerance}
         with jax.enable_x64(True):
-            self.law_ = GaussianMixture.fit(
-                jnp.asarray(points), self.components, key, iterations=self.iterations, **options
+            self.law_ = _kept(
+                GaussianMixture.fit(
+                    jnp.asarray(points), self.components, key, iterations=self.iterations, **options
+                )
             )
             self.weights_ = np.asarray(self.law_.weights)
             self.means_ = np.asarray(self.law_.means)
@@ -125,7 +128,7 @@ class BridgeTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             if self.target is not None:
                 target = jnp.asarray(check_array(self.target, dtype=np.float64))
             problem = SchrodingerBridge(brownian(self.temperature), source, target)
-            self.bridge_ = problem.solve(self.method, _key(self.random_state))
+            self.bridge_ = _kept(problem.solve(self.method, _key(self.random_state)))
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -149,3 +152,8 @@ class BridgeTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 def _key(random_state: Any) -> Any:
     """A JAX key from what scikit-learn takes: a number, a RandomState or None."""
     return jax.random.key(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _kept(fitted: Any) -> Any:
+    """With arrays of NumPy, which are pickled and read again in 64 bits whatever JAX is set to."""
+    return jax.tree.map(lambda x: np.asarray(x) if eqx.is_inexact_array(x) else x, fitted)
