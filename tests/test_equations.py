@@ -90,6 +90,7 @@ def test_equation_39_40_41_riemannian_flow_dissipates_the_metric_norm():
     flow = st.Flow(st.Energy(quadratic), st.Riemannian(metric))
     x = jnp.array([0.4, -0.9])
     g = A @ x
+    np.testing.assert_allclose(flow.velocity(x), -np.linalg.inv(metric(x)) @ g, rtol=1e-12)
     np.testing.assert_allclose(
         flow.dissipation_rate(x), g @ np.linalg.inv(metric(x)) @ g, rtol=1e-12
     )

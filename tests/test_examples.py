@@ -1,17 +1,20 @@
 """What the README and the examples show is what happens."""
 
-import re
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs" / "tools"))
+
+import snippets  # noqa: E402
 
 
 def test_the_readmes_examples_run_and_their_audits_pass(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    blocks = snippets.snippets(ROOT / "README.md")
     assert len(blocks) == 7
     namespace = {}
     for block in blocks:

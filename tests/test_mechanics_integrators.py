@@ -316,6 +316,19 @@ def test_rattle_stays_on_the_sphere():
         st.solve(STAR, START, scheme=st.Rattle(0.1), steps=1)
 
 
+def test_rattle_is_as_good_as_float32_is_at_low_speed_and_short_steps():
+    """Round-off of the constraint, eps/step, is then more than sqrt(eps)/100 of the multiplier."""
+    flow = st.Flow(
+        st.Hamiltonian(st.Energy(lambda q: 0.1 * q[0])),
+        st.Holonomic(lambda q: 0.5 * (jnp.sum(q**2) - 1.0)),
+    )
+    start = st.Phase(jnp.array([-1.0, 0.0], jnp.float32), jnp.array([0.0, 0.1], jnp.float32))
+    run = st.solve(flow, start, scheme=st.Rattle(0.01), steps=64, save_every=8)
+    radius = np.linalg.norm(run.states.position, axis=1)
+    # At most one rounding of q and one of q.q a step is left by the last Newton step.
+    np.testing.assert_allclose(radius, 1.0, rtol=0, atol=8 * np.finfo(np.float32).eps)
+
+
 def test_a_collision_stops_the_run_with_time_and_state():
     """Free fall from distance 1 reaches the sun at pi / sqrt(8) = 1.1107."""
     problem = problems.kepler(0.6, collision=0.02, dtype=jnp.float64)

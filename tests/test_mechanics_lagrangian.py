@@ -99,8 +99,16 @@ def test_newtons_law_from_the_running_example_by_symbols():
     numbers = dict(zip(symbols, (0.7, -0.4, 1.9), strict=True)) | {m: 2.5}
     expected = float(expression.subs(x, symbols[0]).subs(numbers))
     own = Lagrangian(lambda q, v: 0.5 * 2.5 * v**2 - q**4 + jnp.cos(3 * q))
-    found = own.euler_lagrange_residual(jnp.asarray(0.7), jnp.asarray(-0.4), jnp.asarray(1.9))
-    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    at = jnp.asarray(0.7), jnp.asarray(-0.4), jnp.asarray(1.9)
+    np.testing.assert_allclose(own.euler_lagrange_residual(*at), expected, rtol=1e-13)
+    # Term by term: -V' = -4 x^3 - 3 sin 3x, m v and m a, of the particle's Lagrangian.
+    particle = Lagrangian.particle(lambda q: q**4 - jnp.cos(3 * q), 2.5)
+    np.testing.assert_allclose(particle(*at[:2]), own(*at[:2]), rtol=1e-14)
+    force = -4 * 0.7**3 - 3 * np.sin(3 * 0.7)
+    np.testing.assert_allclose(particle.pull(*at[:2]), force, rtol=1e-13)
+    np.testing.assert_allclose(particle.momentum(*at[:2]), 2.5 * -0.4, rtol=1e-14)
+    np.testing.assert_allclose(particle.momentum_rate(*at), 2.5 * 1.9, rtol=1e-14)
+    np.testing.assert_allclose(particle.acceleration(*at[:2]), force / 2.5, rtol=1e-13)
 
 
 def test_legendre_transforms_there_and_back():

@@ -23,6 +23,7 @@ from steepest.mechanics import (
     onsager_machlup,
     stationary_path,
     transition_path,
+    variation_terms,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -149,6 +150,8 @@ def test_equation_14_15_16_17_18_19_20_the_first_variation_three_ways():
     by_position = weight @ (-(np.sin(t) ** 3) * eta(t))
     by_velocity = weight @ (np.cos(t) * (2.0 - 2.0 * t))
     np.testing.assert_allclose(slope, by_position + by_velocity, rtol=1e-12)
+    terms = variation_terms(quartic, jnp.sin, eta, times)
+    np.testing.assert_allclose(terms, (by_position, by_velocity), rtol=1e-12)
     np.testing.assert_allclose(by_velocity, -weight @ (-np.sin(t) * eta(t)), rtol=1e-12)  # by parts
     residual = jax.vmap(quartic.euler_lagrange_residual)(jnp.sin(t), jnp.cos(t), -jnp.sin(t))
     np.testing.assert_allclose(slope, weight @ (np.asarray(residual) * eta(t)), rtol=1e-12)

@@ -10,6 +10,7 @@ import pytest
 import steepest as st
 from steepest.random import Randomness
 from steepest.registry import ALGORITHMS, Setting, by_name, card, recognise
+from steepest.registry.points import nesterov_sequence
 
 SETTING = Setting.small()
 IMPLICIT = {  # rows whose step is the root of an equation, solved to what they promise
@@ -56,6 +57,14 @@ def test_one_step_is_the_textbook_update(algorithm):
         np.testing.assert_allclose(np.asarray(mine), books, rtol=0, atol=tolerance)
     moved = [np.max(np.abs(a - np.asarray(b))) for a, b in zip(done, arrays(state), strict=True)]
     assert max(moved) > 1e-3  # the step did something
+
+
+def test_nesterovs_two_sequences_are_twenty_steps_of_the_scheme():
+    """The friction 3/(t + 3h) is (k - 1)/(k + 2) at each k, not at the first alone."""
+    flow, scheme, state = by_name("Nesterov's accelerated gradient").compose(SETTING)
+    run = st.solve(flow, state, scheme=scheme, steps=20)
+    books = nesterov_sequence(SETTING, np.asarray(SETTING.start), 20)
+    np.testing.assert_allclose(run.states.position, books, rtol=0, atol=1e-12)
 
 
 def test_every_row_is_recognised_and_no_two_are_the_same():

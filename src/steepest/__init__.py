@@ -105,6 +105,7 @@ _HOME = {
         "McLachlan",
         "Metropolis",
         "MinimizingMovement",
+        "Nesterov",
         "OBABO",
         "Rattle",
         "RungeKutta",
@@ -241,6 +242,7 @@ if TYPE_CHECKING:
     from .schemes import McLachlan as McLachlan
     from .schemes import Metropolis as Metropolis
     from .schemes import MinimizingMovement as MinimizingMovement
+    from .schemes import Nesterov as Nesterov
     from .schemes import Rattle as Rattle
     from .schemes import RungeKutta as RungeKutta
     from .schemes import Splitting as Splitting

@@ -1,6 +1,7 @@
 """The atlas: every known algorithm run on one problem and audited, row by row (section 7.6).
 
-A row that raises says what it raised; none is left out.
+A row that raises says what it raised, and one that has nothing to do with the problem says why;
+none is left out.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import numpy as np
 from .audit import audit
 from .audit.report import Audit
 from .driver import solve
-from .registry import ALGORITHMS, Algorithm, Setting, card
+from .errors import ArgumentError, Terminated
+from .registry import ALGORITHMS, Algorithm, OwnSetting, Setting, card
 from .states import Particles
 from .states.points import is_ensemble, is_measure
+from .trajectory import Trajectory
 
 COPIES = 256
 STEPS, SAVE_EVERY = 400, 4
@@ -29,7 +32,9 @@ STEPS, SAVE_EVERY = 400, 4
 class Row:
     """One algorithm: its structure card, its run's functional over time, and its audit.
 
-    `error`: what was raised, where something was; `audit`, `times` and `values` are then empty.
+    `error`: what was raised, where something was; `reason`: why it does not apply to the problem.
+    `run`, `audit`, `times` and `values` are then empty. `remark`: on what of the problem it ran,
+    where that is not the whole.
     """
 
     algorithm: Algorithm
@@ -39,10 +44,15 @@ class Row:
     values: np.ndarray
     seconds: float
     error: str = ""
+    reason: str = ""
+    remark: str = ""
+    run: Trajectory | None = None
 
     @property
     def verdict(self) -> str:
-        """`passed`, `FAILED`, `not judged` (no check could decide) or `error`."""
+        """`passed`, `FAILED`, `not judged` (no check could decide), `not applicable`, `error`."""
+        if self.reason:
+            return "not applicable"
         if self.audit is None:
             return "error"
         if all(check.passed is None for check in self.audit.checks):
@@ -66,6 +76,7 @@ def atlas(
 ) -> Iterator[Row]:
     """Run and audit each algorithm on `setting`; yields a `Row` as soon as it is done.
 
+    `setting`: by default the registry's small problem; `OwnSetting.of(energy, start)` is yours.
     Noisy flows of a point run as `COPIES` independent chains. `steps`: a multiple of `SAVE_EVERY`.
     """
     setting = Setting.small(particles=64, cells=64) if setting is None else setting
@@ -76,9 +87,13 @@ def atlas(
 
 def _row(algorithm: Algorithm, setting: Setting, key: Any, steps: int) -> Row:
     began, none = time.monotonic(), np.zeros(0)
-    words: dict[str, str] = {}
+    own, words, remark = isinstance(setting, OwnSetting), {}, ""
     try:
-        flow, scheme, state = algorithm.compose(setting)
+        if isinstance(setting, OwnSetting):
+            (flow, scheme, state), said = setting.compose(algorithm)
+            remark = ", ".join(said)
+        else:
+            flow, scheme, state = algorithm.compose(setting)
         words = card(flow, scheme, state)
         if flow.noisy and not is_measure(state):
             state = copies(state)
@@ -86,10 +101,17 @@ def _row(algorithm: Algorithm, setting: Setting, key: Any, steps: int) -> Row:
         found = audit(run)
         columns = run.ledger.columns()
         times, values = (np.asarray(columns[name], float) for name in ("time", "functional"))
-        return Row(algorithm, words, found, times, values, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return Row(algorithm, words, found, times, values, seconds, remark=remark, run=run)
+    except Terminated:
+        raise
     except Exception as error:  # of whatever kind: a row tells what it raised
         seconds = time.monotonic() - began
-        return Row(algorithm, words, None, none, none, seconds, f"{type(error).__name__}: {error}")
+        row = Row(algorithm, words, None, none, none, seconds, remark=remark)
+        if own and isinstance(error, ArgumentError):
+            reason = error.remedy if error.argument == "problem" else str(error)
+            return dataclasses.replace(row, reason=reason)
+        return dataclasses.replace(row, error=f"{type(error).__name__}: {error}")
 
 
 def copies(state: Any) -> Any:

@@ -27,6 +27,7 @@ from .halving import MOST_HALVINGS, Halvings, last_fall
 from .progress import Progress
 from .random import Randomness
 from .schemes import AbstractScheme
+from .schemes.base import scaled
 
 CHUNK_SECONDS = 0.5
 CHUNK_BYTES = 2**17, 2**20, 2**24
@@ -224,18 +225,9 @@ class Run:
         """The step halved so often: half of it, twice as many, and saves stay in place."""
         times = halvings - self.halvings
         if times:
-            self.scheme = shortened(self.scheme, 2.0**times)
+            self.scheme = scaled(self.scheme, 0.5**times)
             self.save_every = round(self.save_every * 2.0**times)
             self.halvings = halvings
-
-
-def shortened(scheme: Any, times: float) -> Any:
-    """The scheme, and those inside it, with a step that is so many times shorter."""
-
-    def leaf(path: Any, value: Any) -> Any:
-        return value / times if getattr(path[-1], "name", None) == "step" else value
-
-    return jax.tree_util.tree_map_with_path(leaf, scheme)
 
 
 def single_step(

@@ -86,7 +86,7 @@ class AbstractFlow(eqx.Module):
         return average(state, values) if self.whole(state) else values
 
     def velocity(self, state: Any, time: Any = 0.0) -> Any:
-        """-K(x) dF(x), plus temperature div K under thermal noise: the drift of eq. 42."""
+        """-K(x) dF(x) = -grad_g F (eq. 41), and under thermal noise temperature div K (eq. 42)."""
         state, flow = _prepared(self, state)
         return flow.slope(state, time)[1]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..chunks import shortened
 from ..schemes import Euler, Metropolis
+from ..schemes.base import scaled
 from .context import Context
 from .envelope import GROWTH, envelope
 from .report import Check
@@ -188,7 +188,7 @@ def measure(context: Context) -> Defects:
     count = NOISY_SAMPLES if context.flow.noisy else SAMPLES
     index = _sampled(context, count)
     times = np.asarray(context.trajectory.times, float)[index]
-    schemes = [shortened(context.scheme, ratio) for ratio in (1.0, 4.0, 16.0)]
+    schemes = [scaled(context.scheme, 1.0 / ratio) for ratio in (1, 4, 16)]
     columns = [
         [
             _defect(*context.single_step(int(i), float(time), scheme), context.trajectory.chains)

@@ -20,7 +20,6 @@ from .build import Job
 from .execute import Outcome
 from .laws import CELLS, FRAMES, PANELS, picked
 from .shared import balanced, check_rows, columns_of, ledger_pictures
-from .spec import Spec
 
 
 def is_cloud(job: Job) -> bool:
@@ -28,12 +27,12 @@ def is_cloud(job: Job) -> bool:
     return is_ensemble(job.state) and job.flow.geometry.on_measures
 
 
-def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
+def record(title: str, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
     """Everything that the report says."""
     trajectory, audit = outcome.trajectory, outcome.audit
     pictures, frames = _pictures(job, outcome)
     return Record(
-        title=Path(spec.name).stem,
+        title=title,
         passed=outcome.passed,
         verdict=outcome.verdict,
         facts=tuple(_facts(outcome)),

@@ -17,19 +17,18 @@ from ..states import Categorical, Density, Gaussian, GaussianMixture, Grid
 from .build import Job
 from .execute import Outcome
 from .shared import balanced, check_rows, columns_of, ledger_pictures
-from .spec import Spec
 
 FRAMES = 12
 PANELS = 8
 CELLS = 120
 
 
-def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
+def record(title: str, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
     """Everything that the report says."""
     trajectory, audit = outcome.trajectory, outcome.audit
     pictures, frames = _law_pictures(job, outcome)
     return Record(
-        title=Path(spec.name).stem,
+        title=title,
         passed=outcome.passed,
         verdict=outcome.verdict,
         facts=tuple(_facts(job, outcome)),

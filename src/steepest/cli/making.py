@@ -275,24 +275,31 @@ def dial(
 
 @app.command()
 def atlas(
+    problem: Annotated[
+        Path | None,
+        typer.Option("--problem", metavar="SPEC.toml", help="Your energy: its [functional]."),
+    ] = None,
     out: Out = None,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of all noise.")
-    ] = 0,
+    settings: Settings = None,
+    seed: Seed = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Run every known algorithm on one problem, audit each, and write one page with them all.
 
     The page has a structure card for each (state, functional, geometry, noise, scheme, what is
-    conserved and dissipated, the equilibrium), its verdict, and the functional over time. What
-    fails or raises is a row like the others. The folder gets report.html and atlas.csv.
+    conserved and dissipated, the equilibrium), its verdict, the functional over time, and a link to
+    its own report. What fails, raises or does not apply is a row like the others. With --problem it
+    is your energy: only [functional] is needed; [state] initial and scale, [noise] temperature,
+    [scheme] step and [run] steps are used where given.
 
     \b
     steepest atlas
-    steepest atlas --out runs/atlas --seed 7
+    steepest atlas --problem examples/rosenbrock.toml --out runs/valley
+    steepest atlas --problem my.toml --set run.steps=1000 --allow-code
 
     Exit code: 0 every audit passed, 1 one failed or a row raised, 2 wrong input.
     """
     with told():
         from .atlas import command
 
-        raise typer.Exit(command(out, seed))
+        raise typer.Exit(command(out, seed, problem, settings or [], allow_code))

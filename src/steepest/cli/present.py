@@ -21,26 +21,24 @@ from ..summary import summarise, warn
 from . import clouds, laws, motions
 from .build import Job
 from .execute import Outcome
-from .ingredients import LAW_STATES
 from .pages import write_page
 from .shared import balanced, check_rows, columns_of, ledger_pictures
-from .spec import Spec
 
 GRID = 140
 
 
-def record(spec: Spec, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
+def record(title: str, job: Job, outcome: Outcome, resolved: str, provenance: Any) -> Record:
     """Everything that the report says."""
     trajectory, audit = outcome.trajectory, outcome.audit
     if clouds.is_cloud(job):
-        return clouds.record(spec, job, outcome, resolved, provenance)
-    if spec.state.kind in LAW_STATES:
-        return laws.record(spec, job, outcome, resolved, provenance)
+        return clouds.record(title, job, outcome, resolved, provenance)
+    if is_law(job.state):
+        return laws.record(title, job, outcome, resolved, provenance)
     names, draws = flatten(trajectory.variables(), job.problem.dims, job.problem.coords)
     summary = summarise(names, draws) if _samples(job) else []
     said = warn(summary)
     return Record(
-        title=Path(spec.name).stem,
+        title=title,
         passed=outcome.passed,
         verdict=outcome.verdict,
         facts=tuple(_facts(outcome, draws, summary)),

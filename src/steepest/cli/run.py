@@ -79,7 +79,8 @@ def _run(
         precision=spec.run.precision,
         data=data_file(tables, spec.folder),
     )
-    record = present.record(spec, job, outcome, resolved(tables, spec.folder, place), rows)
+    toml = resolved(tables, spec.folder, place)
+    record = present.record(Path(spec.name).stem, job, outcome, toml, rows)
     if record.summary:
         screen.summary(record.summary)
     for text in record.warnings:

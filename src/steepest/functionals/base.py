@@ -32,7 +32,7 @@ class Resolved(eqx.Module):
 
 
 class AbstractFunctional(eqx.Module):
-    """The map state -> number, with its differential by automatic differentiation."""
+    """The map state -> number (eq. 9), with its differential by automatic differentiation."""
 
     @abc.abstractmethod
     def __call__(self, state: Any) -> Float[Array, ""]:

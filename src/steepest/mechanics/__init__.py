@@ -6,6 +6,7 @@ with any symplectic scheme.
 
 from .action import action as action
 from .action import first_variation as first_variation
+from .action import variation_terms as variation_terms
 from .contrast import Contrast as Contrast
 from .contrast import contrast as contrast
 from .flow_map import FlowMap as FlowMap

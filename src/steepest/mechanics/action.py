@@ -35,16 +35,7 @@ def action(lagrangian: Lagrangian, path: Any, times: Float[Array, " n"]) -> Floa
     _check_times(times)
     steps = times[1:] - times[:-1]
     if callable(path):
-        used = table("gauss", SMOOTH)
-        nodes = jnp.asarray(used.nodes, times.dtype)
-        at = (times[:-1, None] + steps[:, None] * nodes).ravel()
-
-        def density(t: Array) -> Array:
-            q, v = jax.jvp(path, (t,), (jnp.ones_like(t),))
-            return lagrangian(q, v, t)
-
-        values = jax.vmap(density)(at).reshape(len(steps), -1)
-        return jnp.sum(steps * (values @ jnp.asarray(used.weights, times.dtype)))
+        return _integral(lambda t: lagrangian(*_motion(path, t), t), times)
     for leaf in jax.tree.leaves(path):
         if jnp.shape(leaf)[:1] != times.shape:
             raise ArgumentError("path", f"shape {jnp.shape(leaf)}", f"{len(times)} points of time")
@@ -61,6 +52,40 @@ def first_variation(lagrangian: Lagrangian, path: Any, times: Float[Array, " n"]
     """
     slope = jax.grad(lambda p: action(lagrangian, p, times))(path)
     return jax.tree.map(lambda x: x.at[0].set(0.0).at[-1].set(0.0), slope)
+
+
+def variation_terms(
+    lagrangian: Lagrangian,
+    path: Callable[[Array], Any],
+    variation: Callable[[Array], Any],
+    times: Float[Array, " n"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(integral of dL/dq . eta, integral of dL/dv . d eta/dt), which add to dS (eq. 17, 18).
+
+    `path` and `variation` eta: functions t -> q; each interval is integrated by 4 Gauss points.
+    """
+    times = jnp.asarray(times)
+    _check_times(times)
+
+    def slope(t: Array, moved: int) -> Array:
+        (q, v), along = _motion(path, t), _motion(variation, t)[moved]
+        fn = (lambda x: lagrangian(x, v, t)) if moved == 0 else (lambda x: lagrangian(q, x, t))
+        return jax.jvp(fn, ((q, v)[moved],), (along,))[1]
+
+    return _integral(lambda t: slope(t, 0), times), _integral(lambda t: slope(t, 1), times)
+
+
+def _motion(path: Callable[[Array], Any], t: Array) -> tuple[Any, Any]:
+    """(position, velocity) along a curve (eq. 6, 7)."""
+    return jax.jvp(path, (t,), (jnp.ones_like(t),))
+
+
+def _integral(density: Callable[[Array], Array], times: Array) -> Array:
+    """Over `times`, by Gauss points in each interval."""
+    used, steps = table("gauss", SMOOTH), times[1:] - times[:-1]
+    at = times[:-1, None] + steps[:, None] * jnp.asarray(used.nodes, times.dtype)
+    values = jax.vmap(density)(at.ravel()).reshape(len(steps), -1)
+    return jnp.sum(steps * (values @ jnp.asarray(used.weights, times.dtype)))
 
 
 class Polynomials(eqx.Module):

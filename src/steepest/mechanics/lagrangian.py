@@ -27,6 +27,14 @@ from ..errors import ArgumentError
 from ..roots import root
 
 
+class _Particle(eqx.Module):
+    potential: Callable[[Any], Any]
+    mass: Any
+
+    def __call__(self, q: Any, v: Any) -> Any:
+        return 0.5 * self.mass * tree.norm_sq(v) - self.potential(q)
+
+
 class Lagrangian(eqx.Module):
     """L(q, v, t) = fn(q, v, t), or fn(q, v) of a system that does not know the time (eq. 10-11).
 
@@ -69,6 +77,11 @@ class Lagrangian(eqx.Module):
         return jnp.asarray(value, tree.dtype(q))
 
     @classmethod
+    def particle(cls, potential: Callable[[Any], Any], mass: Any = 1.0) -> Lagrangian:
+        """L = mass |v|^2 / 2 - potential(q), of one particle (eq. 23)."""
+        return cls(_Particle(potential, mass))
+
+    @classmethod
     def from_hamiltonian(cls, fn: Callable[[Any, Any], Any]) -> Lagrangian:
         """L(q, v) = p . v - H(q, p) at dH/dp = v: the Legendre transform back."""
         return cls(_Legendre(fn))
@@ -76,6 +89,15 @@ class Lagrangian(eqx.Module):
     def momentum(self, q: Any, v: Any, t: Any = 0.0) -> Any:
         """p = dL/dv, a covector (eq. 26)."""
         return jax.grad(self.__call__, argnums=1)(q, v, t)
+
+    def pull(self, q: Any, v: Any, t: Any = 0.0) -> Any:
+        """dL/dq, a covector: of a particle its force -grad V (eq. 25)."""
+        return jax.grad(self.__call__)(q, v, t)
+
+    def momentum_rate(self, q: Any, v: Any, a: Any, t: Any = 0.0) -> Any:
+        """d/dt dL/dv along a motion with acceleration a: of a particle mass times a (eq. 27)."""
+        one, t = jnp.ones((), tree.dtype(q)), jnp.asarray(t, tree.dtype(q))
+        return jax.jvp(self.momentum, (q, v, t), (v, a, one))[1]
 
     def mass_matrix(self, q: Any, v: Any, t: Any = 0.0) -> Float[Array, "d d"]:
         """d^2 L / dv^2 over the raveled velocity."""
@@ -93,13 +115,10 @@ class Lagrangian(eqx.Module):
     def euler_lagrange_residual(self, q: Any, v: Any, a: Any, t: Any = 0.0) -> Any:
         """dL/dq - d/dt dL/dv + F - dR/dv at (q, v, a), a covector; zero on motions.
 
-        The Euler-Lagrange equation of any Lagrangian (eq. 13, 20, 21), of a particle (eq. 23-27).
+        The Euler-Lagrange equation of any Lagrangian (eq. 13, 20, 21), of a particle too (eq. 24).
         """
-        one = jnp.ones((), tree.dtype(q))
-        t = jnp.asarray(t, tree.dtype(q))
-        _, rate = jax.jvp(self.momentum, (q, v, t), (v, a, one))
-        pull = jax.grad(self.__call__)(q, v, t)
-        return tree.add(tree.sub(pull, rate), self._applied(q, v, t))
+        own = tree.sub(self.pull(q, v, t), self.momentum_rate(q, v, a, t))
+        return tree.add(own, self._applied(q, v, t))
 
     def acceleration(self, q: Any, v: Any, t: Any = 0.0) -> Any:
         """a with d/dt dL/dv = dL/dq + F - dR/dv + G^T lambda (eq. 28), by a lineax solve.

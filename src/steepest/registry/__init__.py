@@ -20,6 +20,7 @@ from .algorithm import Composed as Composed
 from .algorithm import Setting as Setting
 from .design import Design as Design
 from .design import from_card as from_card
+from .own import OwnSetting as OwnSetting
 from .structure import structure
 
 ALGORITHMS: tuple[Algorithm, ...] = (

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..flow import AbstractFlow
+from ..functionals import EmpiricalRisk, NegativeLogLikelihood
 from ..schemes import AbstractScheme
 
 
@@ -41,15 +43,23 @@ class Algorithm:
 class Setting:
     """The problem on which every row can run: a tilted double well, a line, four choices, data.
 
-    `start` (2,); `cloud` (n, 2); `rows` = (features (m, 2), answers (m,)) of a regression; `grid`
-    cells on the line. The derivatives are written out, so that a textbook shares nothing with
-    automatic differentiation.
+    `start` and `momentum` (2,); `cloud` (n, 2); `rows` = (features (m, 2), answers (m,)) of a
+    regression; the line is `interval` in `cells` cells, with a hump N(mean, variance) at the start;
+    a Gaussian starts from `mean` and `covariance`; `scales` is a diagonal metric. The derivatives
+    are written out, so that a textbook shares nothing with automatic differentiation.
     """
 
     start: Any
     cloud: Any
     cells: int = 24
     rows: Any = None
+    temperature: float = 0.4
+    momentum: Any = (0.3, -0.2)
+    interval: tuple[float, float] = (-3.0, 3.5)
+    hump: tuple[float, float] = (-0.5, 0.3)
+    mean: Any = (1.0, -0.5)
+    covariance: Any = ((0.6, 0.2), (0.2, 0.5))
+    scales: Any = (2.0, 0.5)
 
     @classmethod
     def small(cls, particles: int = 4, cells: int = 24) -> Setting:
@@ -66,6 +76,23 @@ class Setting:
     def energy(x: Any) -> Any:
         """(x_0^2 - 1)^2 + x_1^2 + x_0 x_1 / 2."""
         return (x[0] ** 2 - 1.0) ** 2 + x[1] ** 2 + 0.5 * x[0] * x[1]
+
+    def on_sphere(self) -> tuple[Any, Any]:
+        """A point of the unit sphere, and a momentum along it."""
+        return np.array([0.6, 0.8]), np.array([-0.4, 0.3])
+
+    def risk(self, batch: int) -> Any:
+        """The mean loss of the rows, by batches."""
+        rows = jax.tree.map(jnp.asarray, self.rows)
+        return EmpiricalRisk(self.loss, rows, batch_size=batch)
+
+    def likelihood(self) -> Any:
+        """The rows' answers above a half as outcomes of a logistic model."""
+        features, answers = self.rows
+        labels = jnp.asarray(answers > 0.5, jnp.float32)
+        return NegativeLogLikelihood(
+            lambda theta, row: jnp.dot(row, theta), (jnp.asarray(features), labels), "bernoulli"
+        )
 
     @staticmethod
     def gradient(x: Any) -> Any:

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..flow import Flow
-from ..functionals import EmpiricalRisk
 from ..geometries import Bregman, Euclidean, Friction, Riemannian, Symplectic
 from ..noise import Thermal
 from ..samplers import sghmc, sgld
@@ -17,7 +16,7 @@ from ..states import Phase
 from .algorithm import Algorithm, Composed, Setting
 from .points import BATCH, batch_gradient
 
-STEP, TEMPERATURE, FRICTION = 0.05, 0.4, 1.5
+STEP, FRICTION = 0.05, 1.5
 RATE = 0.02
 LEAPS = 3.0
 ACCEPT, LEAPS_STREAM = 14, 13
@@ -28,8 +27,10 @@ def chain(geometry: Any, scheme: Any, start: Any = None, energy: Any = None) -> 
 
     def compose(setting: Setting) -> Composed:
         place = jnp.asarray(setting.start if start is None else start)
-        state = Phase(place, jnp.asarray([0.3, -0.2])) if geometry.kinetic else place
-        flow = Flow(setting.energy if energy is None else energy, geometry, Thermal(TEMPERATURE))
+        state = Phase(place, jnp.asarray(setting.momentum)) if geometry.kinetic else place
+        flow = Flow(
+            setting.energy if energy is None else energy, geometry, Thermal(setting.temperature)
+        )
         return Composed(flow, scheme, state)
 
     return compose
@@ -49,7 +50,7 @@ def uniform(randomness: Any, dtype: Any) -> float:
 
 
 def _langevin(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
-    spread = np.sqrt(2.0 * TEMPERATURE * STEP)
+    spread = np.sqrt(2.0 * setting.temperature * STEP)
     return (x - STEP * setting.gradient(x) + spread * kick(randomness, x),)
 
 
@@ -58,9 +59,9 @@ def _adjusted(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
 
     def log_proposal(to: Any, of: Any) -> float:
         apart = to - of + STEP * setting.gradient(of)
-        return -float(apart @ apart) / (4.0 * TEMPERATURE * STEP)
+        return -float(apart @ apart) / (4.0 * setting.temperature * STEP)
 
-    gap = float(setting.energy(x) - setting.energy(y)) / TEMPERATURE
+    gap = float(setting.energy(x) - setting.energy(y)) / setting.temperature
     ratio = gap + log_proposal(x, y) - log_proposal(y, x)
     return (y if np.log(uniform(randomness, x.dtype)) < ratio else x,)
 
@@ -68,14 +69,14 @@ def _adjusted(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
 def _riemannian(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
     # K = 1/(1 + x^2) on the diagonal: drift -K grad E + T div K, noise sqrt(2 T K).
     k = 1.0 / (1.0 + x**2)
-    spread = np.sqrt(2.0 * TEMPERATURE * STEP * k) * kick(randomness, x)
-    drift = -k * setting.gradient(x) - TEMPERATURE * 2.0 * x * k**2
+    spread = np.sqrt(2.0 * setting.temperature * STEP * k) * kick(randomness, x)
+    drift = -k * setting.gradient(x) - setting.temperature * 2.0 * x * k**2
     return (x + STEP * drift + spread,)
 
 
 def _mirror(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
     # In the mirror coordinates y = log x: dy = -grad E dt + sqrt(2 T / x) dW.
-    spread = np.sqrt(2.0 * TEMPERATURE * STEP / x) * kick(randomness, x)
+    spread = np.sqrt(2.0 * setting.temperature * STEP / x) * kick(randomness, x)
     return (x * np.exp(-STEP * (1.0 - 2.0 / x) + spread),)
 
 
@@ -86,7 +87,7 @@ def gamma_energy(x: Any) -> Any:
 
 def _kinetic_euler(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
     q, p = np.asarray(state.position), np.asarray(state.momentum)
-    spread = np.sqrt(2.0 * FRICTION * TEMPERATURE * STEP) * kick(randomness, p, stream=16)
+    spread = np.sqrt(2.0 * FRICTION * setting.temperature * STEP) * kick(randomness, p, stream=16)
     return q + STEP * p, p - STEP * (setting.gradient(q) + FRICTION * p) + spread
 
 
@@ -103,7 +104,7 @@ def words(word: str, step: float = STEP) -> Any:
                 p = p - h * setting.gradient(q)
             else:
                 c = np.exp(-FRICTION * h)
-                noise = np.sqrt(TEMPERATURE * (1.0 - c**2)) * kick(randomness, p, place)
+                noise = np.sqrt(setting.temperature * (1.0 - c**2)) * kick(randomness, p, place)
                 p = c * p + noise
         return q, p
 
@@ -118,7 +119,7 @@ def hybrid(leaps: float | None) -> Any:
         c = np.exp(-0.5 * FRICTION * STEP)
 
         def refreshed(p: Any, stream: int) -> Any:
-            return c * p + np.sqrt(TEMPERATURE * (1 - c**2)) * kick(randomness, p, stream)
+            return c * p + np.sqrt(setting.temperature * (1 - c**2)) * kick(randomness, p, stream)
 
         def energy(q: Any, p: Any) -> float:
             return float(setting.energy(q)) + 0.5 * float(p @ p)
@@ -134,22 +135,15 @@ def hybrid(leaps: float | None) -> Any:
             v = v - 0.5 * h * setting.gradient(y)
             y = y + h * v
             v = v - 0.5 * h * setting.gradient(y)
-        ratio = (energy(q, p) - energy(y, v)) / TEMPERATURE
+        ratio = (energy(q, p) - energy(y, v)) / setting.temperature
         q, p = (y, v) if np.log(uniform(randomness, q.dtype)) < ratio else (q, -p)
         return q, refreshed(p, 1)
 
     return update
 
 
-def _risk(setting: Setting) -> EmpiricalRisk:
-    features, answers = setting.rows
-    return EmpiricalRisk(
-        setting.loss, (jnp.asarray(features), jnp.asarray(answers)), batch_size=BATCH
-    )
-
-
 def _sgld(setting: Setting) -> Composed:
-    return Composed(*sgld(_risk(setting), RATE), jnp.asarray(setting.start))
+    return Composed(*sgld(setting.risk(BATCH), RATE), jnp.asarray(setting.start))
 
 
 def _sgld_update(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
@@ -158,8 +152,8 @@ def _sgld_update(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
 
 
 def _sghmc(setting: Setting) -> Composed:
-    start = Phase(jnp.asarray(setting.start), jnp.asarray([0.3, -0.2]))
-    return Composed(*sghmc(_risk(setting), RATE, friction=FRICTION), start)
+    start = Phase(jnp.asarray(setting.start), jnp.asarray(setting.momentum))
+    return Composed(*sghmc(setting.risk(BATCH), RATE, friction=FRICTION), start)
 
 
 def _sghmc_update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
@@ -185,15 +179,10 @@ class _Now:
 
 
 def _annealing(setting: Setting) -> Composed:
-    cooling = Thermal(_cooling)
+    cooling = Thermal(lambda time: setting.temperature / jnp.log(jnp.e + time))
     return Composed(
         Flow(setting.energy, Euclidean(), cooling), Euler(STEP), jnp.asarray(setting.start)
     )
-
-
-def _cooling(time: Any) -> Any:
-    """T / log(e + t)."""
-    return TEMPERATURE / jnp.log(jnp.e + time)
 
 
 ALGORITHMS = (

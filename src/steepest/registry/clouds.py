@@ -16,7 +16,7 @@ from ..states import Particles
 from .algorithm import Algorithm, Composed, Setting
 from .chains import kick
 
-STEP, TEMPERATURE = 0.05, 0.4
+STEP = 0.05
 WIDTH = 0.8
 DATA = np.array([[0.0, 1.0], [-1.0, 0.0], [0.5, -0.5]])
 
@@ -67,7 +67,11 @@ def _aggregation(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ..
 def _mckean_vlasov(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
     x = np.asarray(state.positions)
     force = -setting.gradient(x) - (x - x.mean(axis=0))
-    return (x + STEP * force + np.sqrt(2.0 * TEMPERATURE * STEP) * kick(randomness, x),)
+    return (x + STEP * force + np.sqrt(2.0 * setting.temperature * STEP) * kick(randomness, x),)
+
+
+def _drawn_together(setting: Setting) -> Any:
+    return FreeEnergy(setting.energy, setting.temperature) + InteractionEnergy(_spring)
 
 
 def _birth_death(setting: Setting) -> Composed:
@@ -119,7 +123,9 @@ ALGORITHMS = (
         "McKean-Vlasov particles",
         "McKean, Proc. Natl. Acad. Sci. 56 (1966) 1907",
         cloud(
-            lambda setting: FreeEnergy(setting.energy, TEMPERATURE) + InteractionEnergy(_spring),
+            lambda setting: (
+                FreeEnergy(setting.energy, setting.temperature) + InteractionEnergy(_spring)
+            ),
             Wasserstein(),
         ),
         _mckean_vlasov,

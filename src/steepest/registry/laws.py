@@ -22,35 +22,37 @@ from ..schemes import (
 from ..states import Categorical, Density, Gaussian, Grid
 from .algorithm import Algorithm, Composed, Setting
 
-STEP, TEMPERATURE = 0.05, 0.7
-LOWER, UPPER = -3.0, 3.5
-MEAN, COVARIANCE = np.array([1.0, -0.5]), np.array([[0.6, 0.2], [0.2, 0.5]])
+STEP = 0.05
+TEMPERATURE = 0.7  # of the choice among three
 CHANCES, COSTS = np.array([0.5, 0.3, 0.2]), np.array([1.0, -0.5, 0.2])
 
 
 def on_line(functional: Any, geometry: Any, scheme: Any) -> Any:
-    """A flow of a density on the line, from N(-1/2, 0.3)."""
+    """A flow of a density on the line."""
 
     def compose(setting: Setting) -> Composed:
-        grid = Grid(LOWER, UPPER, setting.cells)
-        start = Density.from_log(grid, lambda x: -jnp.sum((x + 0.5) ** 2) / 0.6)
-        return Composed(Flow(functional(setting), geometry), scheme, start)
+        falling = functional(setting)
+        grid = Grid(*setting.interval, setting.cells)
+        mean, variance = setting.hump
+        start = Density.from_log(grid, lambda x: -0.5 * jnp.sum((x - mean) ** 2) / variance)
+        return Composed(Flow(falling, geometry), scheme, start)
 
     return compose
 
 
 def free(setting: Setting) -> Any:
     """<V> + T integral rho log rho on the line."""
-    return FreeEnergy(setting.line, TEMPERATURE)
+    return FreeEnergy(setting.line, setting.temperature)
 
 
 def cells(setting: Setting) -> tuple[Any, float]:
     """(the centres of the cells, their width)."""
-    width = (UPPER - LOWER) / setting.cells
-    return LOWER + width * (np.arange(setting.cells) + 0.5), width
+    lower, upper = setting.interval
+    width = (upper - lower) / setting.cells
+    return lower + width * (np.arange(setting.cells) + 0.5), width
 
 
-def scharfetter_gummel(setting: Setting, potential: Any, temperature: float = TEMPERATURE) -> Any:
+def scharfetter_gummel(setting: Setting, potential: Any, temperature: float) -> Any:
     """A of d rho/dt = A rho: up at T B(u)/h^2, down at T B(-u)/h^2, B(u) = u/(e^u - 1)."""
     x, h = cells(setting)
     u = np.diff(potential(x)) / temperature
@@ -73,9 +75,10 @@ def _flat(x: Any) -> Any:
     return 0.0 * x
 
 
-def _implicit(potential: Any, temperature: float) -> Any:
+def _implicit(potential: Any, temperature: float | None = None) -> Any:
     def update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
-        a = scharfetter_gummel(setting, potential, temperature)
+        warmth = setting.temperature if temperature is None else temperature
+        a = scharfetter_gummel(setting, potential, warmth)
         rho = np.asarray(state.values)
         return (np.linalg.solve(np.eye(len(rho)) - STEP * a, rho),)
 
@@ -83,7 +86,7 @@ def _implicit(potential: Any, temperature: float) -> Any:
 
 
 def _semigroup(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
-    a = scharfetter_gummel(setting, _hill)
+    a = scharfetter_gummel(setting, _hill, setting.temperature)
     return (scipy.linalg.expm(STEP * a) @ np.asarray(state.values),)
 
 
@@ -98,10 +101,10 @@ def multiplied(setting: Setting, rho: Any, step: float, temperature: float) -> A
 
 def _split(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
     # Strang: half a step of transport, a step of reaction, half a step of transport.
-    a = scharfetter_gummel(setting, _hill)
+    a = scharfetter_gummel(setting, _hill, setting.temperature)
     half = np.eye(setting.cells) - 0.5 * STEP * a
     rho = np.linalg.solve(half, np.asarray(state.values))
-    return (np.linalg.solve(half, multiplied(setting, rho, STEP, TEMPERATURE)),)
+    return (np.linalg.solve(half, multiplied(setting, rho, STEP, setting.temperature)),)
 
 
 SHORT = 0.002  # below half the square of a cell over twice the density
@@ -120,7 +123,7 @@ def gaussian(functional: Any, geometry: Any, scheme: Any) -> Any:
     """A flow of a Gaussian in the plane towards that of `Setting.bowl`."""
 
     def compose(setting: Setting) -> Composed:
-        start = Gaussian.from_moments(jnp.asarray(MEAN), jnp.asarray(COVARIANCE))
+        start = Gaussian.from_moments(jnp.asarray(setting.mean), jnp.asarray(setting.covariance))
         return Composed(Flow(functional(setting), geometry), scheme, start)
 
     return compose
@@ -128,7 +131,7 @@ def gaussian(functional: Any, geometry: Any, scheme: Any) -> Any:
 
 def warm(setting: Setting) -> Any:
     """<bowl> - T S."""
-    return FreeEnergy(setting.bowl, TEMPERATURE)
+    return FreeEnergy(setting.bowl, setting.temperature)
 
 
 def root(m: Any) -> Any:
@@ -146,8 +149,8 @@ def entropy_jko(covariance: Any, clock: float) -> Any:
 
 def _forward_backward(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
     pushed = np.eye(2) - STEP * setting.curvature
-    mean = MEAN - STEP * (setting.curvature @ MEAN - setting.pull)
-    return mean, entropy_jko(pushed @ COVARIANCE @ pushed, STEP * TEMPERATURE)
+    mean = setting.mean - STEP * (setting.curvature @ setting.mean - setting.pull)
+    return mean, entropy_jko(pushed @ setting.covariance @ pushed, STEP * setting.temperature)
 
 
 def _jko(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
@@ -155,40 +158,40 @@ def _jko(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
     # 1 + h A - h T S+^{-1} (eq. 50): (1 + h A - h T/S+) S+ (1 + h A - h T/S+) = S.
     h, a = STEP, setting.curvature
     one = np.eye(2)
-    mean = np.linalg.solve(one + h * a, MEAN + h * setting.pull)
-    new = COVARIANCE
+    mean = np.linalg.solve(one + h * a, setting.mean + h * setting.pull)
+    new = np.asarray(setting.covariance)
     for _ in range(400):
         # M S+ M = S is solved by S+ = M^{-1} S M^{-1}; the damped iteration contracts.
-        back = one + h * a - h * TEMPERATURE * np.linalg.inv(new)
-        target = np.linalg.inv(back) @ COVARIANCE @ np.linalg.inv(back)
+        back = one + h * a - h * setting.temperature * np.linalg.inv(new)
+        target = np.linalg.inv(back) @ setting.covariance @ np.linalg.inv(back)
         new = 0.7 * new + 0.3 * 0.5 * (target + target.T)
     return mean, new
 
 
 def _cholesky_descent(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
     # dS/dt = -(G S + S G), G = A - T/S, followed in the triangular L with S = L L^T.
-    lower = np.linalg.cholesky(COVARIANCE)
-    g = setting.curvature - TEMPERATURE * np.linalg.inv(COVARIANCE)
+    lower = np.linalg.cholesky(setting.covariance)
+    g = setting.curvature - setting.temperature * np.linalg.inv(setting.covariance)
     white = np.linalg.inv(lower)
-    rate = -white @ (g @ COVARIANCE + COVARIANCE @ g) @ white.T
+    rate = -white @ (g @ setting.covariance + setting.covariance @ g) @ white.T
     half = np.tril(rate, -1) + 0.5 * np.diag(np.diag(rate))
     moved = lower + STEP * lower @ half
-    return MEAN - STEP * (setting.curvature @ MEAN - setting.pull), moved @ moved.T
+    return setting.mean - STEP * (setting.curvature @ setting.mean - setting.pull), moved @ moved.T
 
 
 def _bayesian_rule(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
-    old = np.linalg.inv(COVARIANCE)
-    new = np.linalg.inv((1.0 - STEP * TEMPERATURE) * old + STEP * setting.curvature)
-    return MEAN - STEP * new @ (setting.curvature @ MEAN - setting.pull), new
+    old = np.linalg.inv(setting.covariance)
+    new = np.linalg.inv((1.0 - STEP * setting.temperature) * old + STEP * setting.curvature)
+    return setting.mean - STEP * new @ (setting.curvature @ setting.mean - setting.pull), new
 
 
 def _geometric(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
     # exp of a log rho - b V: the precisions and the precision-weighted means interpolate.
-    a = np.exp(-TEMPERATURE * STEP)
-    b = (1.0 - a) / TEMPERATURE
-    old = np.linalg.inv(COVARIANCE)
+    a = np.exp(-setting.temperature * STEP)
+    b = (1.0 - a) / setting.temperature
+    old = np.linalg.inv(setting.covariance)
     new = np.linalg.inv(a * old + b * setting.curvature)
-    return new @ (a * old @ MEAN + b * setting.pull), new
+    return new @ (a * old @ setting.mean + b * setting.pull), new
 
 
 def choice(functional: Any, scheme: Any) -> Any:
@@ -222,7 +225,7 @@ ALGORITHMS = (
         "Fokker-Planck by implicit Scharfetter-Gummel volumes",
         "Chang and Cooper, J. Comput. Phys. 6 (1970) 1",
         on_line(free, W2, FiniteVolume(STEP)),
-        _implicit(_hill, TEMPERATURE),
+        _implicit(_hill),
     ),
     Algorithm(
         "Fokker-Planck semigroup",
@@ -248,7 +251,7 @@ ALGORITHMS = (
         "Lu, Slepcev and Wang, Nonlinearity 36 (2023) 5731",
         on_line(free, FR, Exponential(STEP)),
         lambda setting, state, randomness: (
-            multiplied(setting, np.asarray(state.values), STEP, TEMPERATURE),
+            multiplied(setting, np.asarray(state.values), STEP, setting.temperature),
         ),
     ),
     Algorithm(

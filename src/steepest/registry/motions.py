@@ -32,7 +32,7 @@ def motion(scheme: Any) -> Any:
     """H(q, p) = E(q) + |p|^2 / 2 under the symplectic geometry."""
 
     def compose(setting: Setting) -> Composed:
-        start = Phase(jnp.asarray(setting.start), jnp.asarray([0.3, -0.2]))
+        start = Phase(jnp.asarray(setting.start), jnp.asarray(setting.momentum))
         return Composed(Flow(setting.energy, Symplectic()), scheme, start)
 
     return compose
@@ -94,7 +94,7 @@ def circle(q: Any) -> Any:
 
 
 def _on_circle(setting: Setting) -> Composed:
-    start = Phase(jnp.asarray([0.6, 0.8]), jnp.asarray([-0.4, 0.3]))
+    start = Phase(*map(jnp.asarray, setting.on_sphere()))
     return Composed(
         Flow(Hamiltonian(Energy(setting.energy)), Holonomic(circle)), Rattle(STEP), start
     )

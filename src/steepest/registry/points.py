@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..flow import Flow
-from ..functionals import EmpiricalRisk, NegativeLogLikelihood
 from ..geometries import (
     Bregman,
     Diagonal,
@@ -24,7 +23,7 @@ from ..geometries import (
     Symplectic,
 )
 from ..noise import Minibatch
-from ..schemes import DiscreteGradient, Euler, MinimizingMovement, Splitting
+from ..schemes import DiscreteGradient, Euler, MinimizingMovement, Nesterov, Splitting
 from ..states import Phase
 from ..states.adaptive import Adaptive
 from .algorithm import Algorithm, Composed, Setting
@@ -33,7 +32,6 @@ from .equations import newton
 STEP = 0.05
 FRICTION = 2.0
 MATRIX = np.array([[0.6, -0.2], [0.1, 0.9]])
-SCALES = np.array([2.0, 0.5])
 BATCH = 3
 LAST = 2**32 - 1  # the memory of step k is made by the random numbers of step k - 1
 
@@ -102,6 +100,18 @@ def _p_mirror(x: Any, g: Any) -> Any:
     return link(link(x, 1.5) - STEP * g, 3.0)
 
 
+def _preconditioned(setting: Setting) -> Composed:
+    return descent(Diagonal(jnp.asarray(setting.scales)))(setting)
+
+
+def _preconditioned_update(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
+    return (x - STEP * setting.gradient(x) / np.asarray(setting.scales),)
+
+
+def _on_sphere(setting: Setting) -> Composed:
+    return descent(Sphere(), start=setting.on_sphere()[0])(setting)
+
+
 def _sphere_step(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...]:
     g = setting.gradient(x)
     v = -STEP * (g - (g @ x) * x)
@@ -133,7 +143,7 @@ def _discrete_gradient(setting: Setting, x: Any, randomness: Any) -> tuple[Any, 
 
 def _rms(setting: Setting) -> Composed:
     start = jnp.asarray(setting.start)
-    first = jnp.asarray(0.5 * np.ones(2))
+    first = 0.5 * jnp.ones_like(start)
     flow = Flow(setting.energy, Diagonal(SecondMoment(time=0.5, unbiased=False)))
     return Composed(flow, Euler(STEP), Adaptive.start(start, first))
 
@@ -148,7 +158,8 @@ def _rms_update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...
 
 def _heavy_ball(setting: Setting) -> Composed:
     flow = Flow(setting.energy, Symplectic() + Friction(FRICTION))
-    return Composed(flow, Splitting(STEP, "OBA"), Phase(jnp.asarray(setting.start), jnp.ones(2)))
+    start = jnp.asarray(setting.start)
+    return Composed(flow, Splitting(STEP, "OBA"), Phase(start, jnp.ones_like(start)))
 
 
 def _heavy_ball_update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
@@ -166,7 +177,8 @@ def _vanishing(time: Any) -> Any:
 
 def _accelerated(setting: Setting) -> Composed:
     flow = Flow(setting.energy, Symplectic() + Friction(_vanishing))
-    return Composed(flow, Splitting(STEP, "OBA"), Phase(jnp.asarray(setting.start), jnp.ones(2)))
+    start = jnp.asarray(setting.start)
+    return Composed(flow, Splitting(STEP, "OBA"), Phase(start, jnp.ones_like(start)))
 
 
 def _accelerated_update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
@@ -176,15 +188,32 @@ def _accelerated_update(setting: Setting, state: Any, randomness: Any) -> tuple[
     return x + STEP * p, p
 
 
+def _nesterov(setting: Setting) -> Composed:
+    # (k - 1)/(k + 2) = 1 - 3 h/(t + 3 h), where t = (k - 1) h.
+    flow = Flow(setting.energy, Symplectic() + Friction(lambda time: 3.0 / (time + 3.0 * STEP)))
+    start = jnp.asarray(setting.start)
+    return Composed(flow, Nesterov(STEP), Phase(start, jnp.zeros_like(start)))
+
+
+def nesterov_sequence(setting: Setting, x: Any, count: int) -> list[Any]:
+    """x_1, x_2, ...: y_{k+1} = x_k + (k - 1)/(k + 2) (x_k - x_{k-1}), x_k = y_k - eta grad E."""
+    found, y, eta = [x], x, STEP**2
+    for k in range(1, count + 1):
+        found.append(y - eta * setting.gradient(y))
+        y = found[-1] + k / (k + 3) * (found[-1] - found[-2])
+    return found
+
+
+def _nesterov_update(setting: Setting, state: Any, randomness: Any) -> tuple[Any, ...]:
+    before, new = nesterov_sequence(setting, np.asarray(state.position), 1)
+    return new, (new - before) / STEP
+
+
 DAMPING = 0.1
 
 
 def _natural(setting: Setting) -> Composed:
-    features, answers = setting.rows
-    labels = jnp.asarray(answers > 0.5, jnp.float32)
-    model = NegativeLogLikelihood(
-        lambda theta, row: jnp.dot(row, theta), (jnp.asarray(features), labels), "bernoulli"
-    )
+    model = setting.likelihood()
     geometry = Fisher(model, damping=DAMPING)
     return Composed(Flow(model, geometry), Euler(STEP), jnp.asarray(setting.start))
 
@@ -198,7 +227,7 @@ def _natural_update(setting: Setting, x: Any, randomness: Any) -> tuple[Any, ...
 
 
 def _stochastic(setting: Setting) -> Composed:
-    risk = EmpiricalRisk(setting.loss, setting.rows, batch_size=BATCH)
+    risk = setting.risk(BATCH)
     return Composed(Flow(risk, Euclidean(), Minibatch()), Euler(STEP), jnp.asarray(setting.start))
 
 
@@ -246,6 +275,12 @@ ALGORITHMS = (
         _heavy_ball_update,
     ),
     Algorithm(
+        "Nesterov's accelerated gradient",
+        "Nesterov, Soviet Math. Dokl. 27 (1983) 372",
+        _nesterov,
+        _nesterov_update,
+    ),
+    Algorithm(
         "the flow of Nesterov's method, split",
         "Su, Boyd and Candes, J. Mach. Learn. Res. 17 (2016) 153: x'' + 3 x'/t + grad E = 0",
         _accelerated,
@@ -254,8 +289,8 @@ ALGORITHMS = (
     Algorithm(
         "preconditioned gradient descent",
         "Nocedal and Wright, Numerical Optimization, 2nd ed. (2006), chapter 5",
-        descent(Diagonal(jnp.asarray(SCALES))),
-        along(lambda x, g: g / SCALES),
+        _preconditioned,
+        _preconditioned_update,
     ),
     Algorithm(
         "Riemannian gradient descent, a metric on flat space",
@@ -266,7 +301,7 @@ ALGORITHMS = (
     Algorithm(
         "Riemannian gradient descent on the sphere",
         "Absil, Mahony and Sepulchre, Optimization Algorithms on Matrix Manifolds (2008)",
-        descent(Sphere(), start=np.array([0.6, 0.8])),
+        _on_sphere,
         _sphere_step,
     ),
     Algorithm(

@@ -23,6 +23,7 @@ from .generator import Generator as Generator
 from .generator import generator as generator
 from .metropolis import Metropolis as Metropolis
 from .minimizing_movement import MinimizingMovement as MinimizingMovement
+from .nesterov import Nesterov as Nesterov
 from .rattle import Rattle as Rattle
 from .runge_kutta import RungeKutta as RungeKutta
 from .splitting import BAOAB as BAOAB

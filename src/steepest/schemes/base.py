@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
@@ -98,3 +99,12 @@ def check_step(step: Any, argument: str = "step") -> None:
         good = False
     if not good:
         raise ArgumentError(argument, step, "a step is a positive finite number")
+
+
+def scaled(scheme: Any, factor: float) -> Any:
+    """The scheme with every step in it times `factor`."""
+
+    def leaf(path: Any, value: Any) -> Any:
+        return value * factor if getattr(path[-1], "name", None) == "step" else value
+
+    return jax.tree_util.tree_map_with_path(leaf, scheme)

@@ -65,7 +65,9 @@ def _one(flow: Any, x: Phase, time: Any, step: Any) -> tuple[Phase, Any]:
         return tree.axpy(step, surface.lighten(q, half), q), half
 
     start = jnp.zeros_like(surface.level(q))
-    scale = jax.lax.stop_gradient(jnp.sqrt(tree.norm_sq(kicked))) + step
+    # The size of a multiplier; round-off in g/step must not keep `root` from its end.
+    noise = 100.0 * jnp.sqrt(jnp.finfo(start.dtype).eps * tree.norm_sq(q)) / step
+    scale = jax.lax.stop_gradient(jnp.sqrt(tree.norm_sq(kicked)) + noise) + step
     found = root(lambda m: surface.level(pushed(m)[0]) / step, start, scale)
     q, half = pushed(found)
     p = tree.axpy(-0.5 * step, force(q, time + step), half)
