@@ -106,7 +106,7 @@ class Run:
         """
         (_, states, rows), carry = first
         saves, done, chunk = steps // self.save_every, 0, min(steps, 128)
-        self.capacity = capacity = _slots(state, saves)
+        self.capacity = capacity = self.slots(state, saves)
         example = self._records(states, rows, [self.start], halve)
         kept = Kept(checkpoint, self._card(state, steps, checkpoint), saves + 1, example)
         found, points = kept.restore(carry), Halvings(self, carry)
@@ -202,6 +202,17 @@ class Run:
         step = {"step": np.full(len(times), float(self.scheme.step))} if halve else {}
         return times, states, rows | step
 
+    @staticmethod
+    def slots(state: Any, saves: int) -> int:
+        """How many saves a chunk can hold: one of two numbers for a state, so that a run of another
+        length seldom compiles again; the smaller is cheap to clear."""
+        a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
+        short, long = (
+            2 ** math.floor(math.log2(max(1, min(size // a_save, MOST_SAVES))))
+            for size in (SHORT_CHUNK_BYTES, CHUNK_BYTES)
+        )
+        return short if saves <= short else long
+
     def forward(self, carry: Any, saves: int) -> Any:
         """The carry that many saves later."""
         while saves:
@@ -226,14 +237,3 @@ class Run:
             self.scheme = jax.tree_util.tree_map_with_path(leaf, self.scheme)
             self.save_every = round(self.save_every * 2.0**times)
             self.halvings = halvings
-
-
-def _slots(state: Any, saves: int) -> int:
-    """How many saves a chunk can hold: one of two numbers for a state, so that a run of another
-    length seldom compiles again; the smaller is cheap to clear."""
-    a_save = sum(x.nbytes for x in jax.tree.leaves(state)) + 128
-    short, long = (
-        2 ** math.floor(math.log2(max(1, min(size // a_save, MOST_SAVES))))
-        for size in (SHORT_CHUNK_BYTES, CHUNK_BYTES)
-    )
-    return short if saves <= short else long

@@ -98,6 +98,17 @@ class Trajectory:
 
         return audit(self, **options)
 
+    def stiffness(self) -> Any:
+        """The step against the fastest rate at the start: see `steepest.stability.stiffness`.
+
+        None where the scheme has no limit, and after `load`.
+        """
+        from .stability import stiffness
+
+        if self.flow is None:
+            return None
+        return stiffness(self.flow, self.at(0), self.scheme, float(self.times[0]))
+
     def free_energy(self, **options: Any) -> Any:
         """F(rho) = <E> - T S at each save of an ensemble: see `steepest.audit.free_energy`."""
         from .audit import free_energy
