@@ -43,6 +43,7 @@ _HOME = {
     ],
     "functionals": [
         "EmpiricalRisk",
+        "Streamed",
         "Energy",
         "ExpectedEnergy",
         "FreeEnergy",
@@ -187,6 +188,7 @@ if TYPE_CHECKING:
     from .functionals import SlicedWasserstein as SlicedWasserstein
     from .functionals import SteinDiscrepancy as SteinDiscrepancy
     from .functionals import SteinRidge as SteinRidge
+    from .functionals import Streamed as Streamed
     from .geometries import Bregman as Bregman
     from .geometries import Diagonal as Diagonal
     from .geometries import Euclidean as Euclidean

@@ -288,7 +288,8 @@ def _data(flow: Any) -> int:
     """Bytes of the rows of empirical risks."""
     is_risk = lambda x: isinstance(x, EmpiricalRisk)  # noqa: E731
     risks = [x for x in jax.tree.leaves(flow, is_leaf=is_risk) if is_risk(x)]
-    return sum(x.nbytes for risk in risks for x in jax.tree.leaves(risk.data))
+    held = [risk.data for risk in risks if risk.has_rows]
+    return sum(x.nbytes for x in jax.tree.leaves(held))
 
 
 def free_memory() -> int | None:
