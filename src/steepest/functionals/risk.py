@@ -24,9 +24,8 @@ class EmpiricalRisk(AbstractFunctional):
 
     `loss(theta, row)` is a scalar; `data` is a pytree whose leaves have leading axis n, and `row`
     has that structure without the axis; or `Streamed` rows, that need not fit into memory.
-    `batch_size` rows, drawn with replacement from the run's
-    own random numbers, give the unbiased estimate (1/b) sum over the batch, with covariance
-    Sigma(theta)/b.
+    `batch_size` rows, drawn with replacement from the run's own random numbers, give the unbiased
+    estimate (1/b) sum over the batch, with covariance Sigma(theta)/b.
 
     The convention for n and temperature, stated once: the risk is a *mean*, so the Gibbs law at
     temperature T is exp(-risk/T), and the posterior prod_i exp(-loss_i) is temperature 1/n, or
