@@ -48,7 +48,7 @@ def build(spec: Spec, allow_code: bool = False, planned: bool = False) -> Job:
     context = spec.context(allow_code)
     problem = _problem(spec, context)
     if [table.kind for table in spec.geometry] == ["own"]:
-        return _job(spec, problem, _own(spec, problem))
+        return _job(spec, problem, _own(spec, problem), planned)
     parts = []
     for table in spec.geometry:
         part = table.build(context)
@@ -70,10 +70,10 @@ def build(spec: Spec, allow_code: bool = False, planned: bool = False) -> Job:
     functional = problem.functional
     if geometry.on_measures:
         functional, noise = _of_the_law(functional, noise)
-    return _job(spec, problem, Flow(functional, geometry, noise))
+    return _job(spec, problem, Flow(functional, geometry, noise), planned)
 
 
-def _job(spec: Spec, problem: Problem, flow: Flow) -> Job:
+def _job(spec: Spec, problem: Problem, flow: Flow, planned: bool) -> Job:
     """The flow of a point or of particles, with where it starts."""
     geometry = flow.geometry
     if geometry.kinetic and not geometry.dissipative and flow.noise is None:
