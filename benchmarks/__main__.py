@@ -18,6 +18,8 @@ from .store import Part, Recorder, read
 
 NAMES = (
     "sampling",
+    "roofline",
+    "scaling",
     "density",
     "jko",
     "dial",

@@ -7,6 +7,7 @@ which are taken round by round. Goals on tables that are no paired timings read 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,19 @@ class Records:
         rows = self.found.get((benchmark, case), {"rows": []})["rows"]
         return next((row["seconds"] for row in rows if row["contender"] == contender), None)
 
+    def remarked(self, benchmark: str, case: str, contender: str) -> float | None:
+        """The number that a contender's word on its result begins with."""
+        rows = self.found.get((benchmark, case), {"rows": []})["rows"]
+        said = next((row["remark"] for row in rows if row["contender"] == contender), "")
+        return number(said)
+
+    def cell(self, benchmark: str, case: str | None, row: str, column: str) -> float | None:
+        """The number that begins the cell of the row whose first cell is `row`."""
+        for cells in self.cells(benchmark, case):
+            if next(iter(cells.values())) == row and column in cells:
+                return number(cells[column])
+        return None
+
     def cells(self, benchmark: str, case: str | None) -> list[dict[str, str]]:
         """The rows of all Markdown tables that a part printed, by the words of their heads."""
         found: list[dict[str, str]] = []
@@ -40,6 +54,12 @@ class Records:
             elif not set(line) <= set("|-: "):
                 found.append(dict(zip(head, cells, strict=False)))
         return found
+
+
+def number(text: str) -> float | None:
+    """The number that a text begins with; None where it begins with words, e.g. of a failure."""
+    found = re.match(r"\s*([0-9][0-9,]*(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)", text)
+    return None if found is None else float(found[1].replace(",", ""))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,4 +187,146 @@ def _others() -> list[Goal]:
     return goals
 
 
-GOALS: list[Goal] = _sampling() + _others()
+def _laws() -> list[Goal]:
+    """Issues of densities and of mechanics."""
+    goals = []
+    case, ours = "porous medium 256^2", ("steepest, MinimizingMovement",)
+    for sweeps in (5, 20):
+        theirs = (f"back-and-forth (published C++), {sweeps} sweeps a step",)
+        own = best("jko", case, theirs, ours)
+        goals.append(Goal(f"3.8 {case}: back-and-forth, {sweeps} sweeps / steepest", own, None, 3))
+
+    def least(found: Records, column: str) -> float | None:
+        rows = [c for c in found.cells("mixture_target", "12") if c["components"]]
+        pairs = [(number(c["symmetric KL"]), number(c["seconds"])) for c in rows]
+        good = [(kl, seconds) for kl, seconds in pairs if kl is not None and seconds is not None]
+        return None if not good else min(good)[("symmetric KL", "seconds").index(column)]
+
+    goals.append(Goal("3.7 D = 12: symmetric KL", lambda r: least(r, "symmetric KL"), most=0.05))
+    goals.append(Goal("3.7 D = 12: its seconds", lambda r: least(r, "seconds"), most=60))
+    for case in ("one trajectory, 10000000 steps", "100000 trajectories, 200 steps"):
+        own = quotient("mechanics", case, "steepest, ledger at saves", "hand-written scan")
+        goals.append(Goal(f"7.6 Verlet, {case}: ledger at saves / scan", own, most=1.1))
+    paths = ("stationary path, 10000 nodes", "stationary path, 100000 nodes")
+    linear = scaling("mechanics", *paths, "stationary_path", 10)
+    goals.append(Goal("7.6 stationary path: cost of a node, 1e5 / 1e4", linear, most=1.3))
+    return goals
+
+
+FISHER = (
+    "Fisher, all rows, 10 products",
+    "Fisher, 512 rows, 7 products",
+    "Fisher, 256 rows, 4 products",
+    "Fisher on minibatches of 512, 7 products",
+)
+TUNED = (
+    "optax.adam, tuned",
+    "optax.adam, tuned, minibatches",
+    "optax.sgd with momentum 0.9, tuned",
+    "optax.sgd with momentum 0.9, tuned, minibatches",
+    "optax.contrib.muon, tuned",
+    "optax.contrib.muon, tuned, minibatches",
+)
+
+
+def _training() -> list[Goal]:
+    """Natural gradients on digits."""
+    goals = []
+
+    def fewer(case: str) -> Callable[[Records], float | None]:
+        def measure(found: Records) -> float | None:
+            ours = [found.remarked("optimizers", case, name) for name in FISHER]
+            theirs = [found.remarked("optimizers", case, name) for name in TUNED[:2]]
+            own = min((x for x in ours if x is not None), default=None)
+            other = min((x for x in theirs if x is not None), default=None)
+            return None if own is None or other is None else other / own
+
+        return measure
+
+    for case in ("softmax regression", "perceptron"):
+        goals.append(Goal(f"5.2 {case}: steps, tuned Adam / Fisher", fewer(case), None, 10))
+        own = best("optimizers", case, TUNED, FISHER)
+        goals.append(Goal(f"5.2 {case}: fastest of Adam, momentum, muon / Fisher", own, None, 1))
+        own = best("optimizers", case, ("optax.lbfgs",), FISHER)
+        goals.append(Goal(f"5.2 {case}: L-BFGS / Fisher", own, None, 1))
+    return goals
+
+
+def _posteriors() -> list[Goal]:
+    """Inference: variational fits and samplers."""
+    goals = []
+
+    def fewer(peer: str, column: str) -> Callable[[Records], float | None]:
+        def measure(found: Records) -> float | None:
+            names = (peer, "steepest natural-gradient")
+            a, b = (found.cell("variational", None, name, column) for name in names)
+            return None if a is None or b is None else a / b
+
+        return measure
+
+    for peer in ("NumPyro SVI", "BlackJAX full-rank VI"):
+        for column in ("gradients to 0.01 nats", "seconds"):
+            own = fewer(peer, column)
+            goals.append(Goal(f"6.1 {column}: {peer} / steepest", own, None, 20))
+
+    def against(case: str, column: str, least: bool) -> Callable[[Records], float | None]:
+        def measure(found: Records) -> float | None:
+            names = ("NumPyro NUTS, dense", "BlackJAX NUTS, dense")
+            theirs = [found.cell("posteriors", case, name, column) for name in names]
+            known = [x for x in theirs if x]
+            own = found.cell("posteriors", case, "hmc", column)
+            if own is None or not known:
+                return None
+            return min(known) / own if least else own / max(known)
+
+        return measure
+
+    for case in ("standard Gaussian, d = 100", "logistic regression, d = 31"):
+        for column, ahead in (("ESS / s", 4), ("ESS / 1000 gradients", 1.4)):
+            own = against(case, column, least=False)
+            goals.append(Goal(f"6.3 {case}: {column}, hmc / better NUTS", own, None, ahead))
+    for case in (
+        "ill-conditioned Gaussian, d = 100", "banana, d = 2", "Rosenbrock, d = 36",
+        "eight schools, d = 10", "Brownian motion, d = 32", "item response, d = 121",
+    ):  # fmt: skip
+        own = against(case, "gradients to low error", least=True)
+        goals.append(Goal(f"6.3 {case}: gradients, better NUTS / hmc", own, None, 2))
+    return goals
+
+
+def _transport() -> list[Goal]:
+    """Diffusion samplers and bridges."""
+    from .bridges import PUBLISHED
+
+    def behind(count: int) -> Callable[[Records], float | None]:
+        def measure(found: Records) -> float | None:
+            ratios, own = [], None
+            for cells in found.cells("diffusion", "quality"):
+                value = number(cells.get(f"{count} evaluations", ""))
+                if cells["sampler"] == "steepest Anchored (the default)":
+                    own = value
+                elif cells["sampler"].startswith("diffusers") and own and value:
+                    ratios.append(own / value)
+            return max(ratios, default=None)
+
+        return measure
+
+    goals = [
+        Goal(f"8.2 {n} evaluations: Anchored / best of diffusers, the worse of two d",
+             behind(n), most=1.0)
+        for n in (5, 10, 20, 50)
+    ]  # fmt: skip
+
+    def cell(case: str, column: str) -> Callable[[Records], float | None]:
+        return lambda found: found.cell("bridges", case, case, column)
+
+    for (epsilon, d), published in PUBLISHED.items():
+        case = f"epsilon={epsilon:g} d={d}"
+        goals.append(Goal(f"9.2 {case}: cBW2-UVP %", cell(case, "cBW2-UVP %"), most=published))
+        goals.append(Goal(f"9.2 {case}: seconds", cell(case, "seconds"), most=60))
+    return goals
+
+
+GOALS: list[Goal] = [
+    *_sampling(), *_laws(), *_others(), *_training(), *_posteriors(), *_transport()
+]  # fmt: skip

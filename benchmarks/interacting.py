@@ -6,15 +6,11 @@
 All in float32, products at full precision on every device. The remark is the most memory that the
 contender took: of the device where that counts it, else its process's largest resident memory, of
 which JAX itself is some 230 MB.
-"devices" makes 4 steps of the flow of "pairs" by the ring exchange over 1, 2, 4, 8 devices of the
-host, as many as it has cores; each has the same number of cores, so that k devices are k times the
-machine.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 import resource
 
 import jax
@@ -25,10 +21,7 @@ from .harness import Contender, chosen, compare, table
 SIZES = {"1k": 1_000, "4k": 4_000, "10k": 10_000, "50k": 50_000}
 CASES = [f"{kind} n={size}" for kind in ("pairs", "svgd") for size in SIZES]
 DIMENSION, STEP, WIDTH = 10, 0.1, 2.0
-PARTS = [*CASES, "devices"]
 STEPS = {1_000: 200, 4_000: 40, 10_000: 10, 50_000: 2}
-CORES = os.cpu_count() or 1
-DEVICES = [k for k in (1, 2, 4, 8) if k == 1 or k <= CORES]
 # Up to where a contender fits into memory and patience.
 MOST = {"dense": 10_000, "blackjax_svgd": 10_000, "numpyro_svgd": 1_000}
 
@@ -54,10 +47,6 @@ def tables(rounds: int, only: str | None):
         few = rounds if n <= 4_000 else 3
         rows = [c for c in CONTENDERS[kind] if n <= MOST.get(c.make, n)]
         yield table(case, compare(rows, case, few))
-    if only is None or "devices" in only:
-        for size in ("4k", "10k"):
-            rows = [Contender(f"devices: {k}", __name__, f"ring_{k}") for k in DEVICES]
-            yield table(f"devices n={size}", compare(rows, f"devices n={size}", 5))
 
 
 product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -202,28 +191,3 @@ def numpyro_svgd(case):
         return jax.lax.fori_loop(0, STEPS[n], lambda _, s: stein.update(s)[0], state)
 
     return Run(run, state)
-
-
-def _ring(count: int):
-    """The contender of `count` devices of the host, each with the same share of its cores."""
-
-    def make(case):
-        import numpy as np
-
-        import steepest as st
-
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, range(count * (CORES // DEVICES[-1])))
-        os.environ["NPROC"] = str(4 * count)  # threads of XLA's pool: one a device can deadlock
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", count)
-        _, n = _parse(case)
-        flow = st.Flow(st.InteractionEnergy(st.GaussianKernel(WIDTH)), st.Wasserstein())
-        mesh = jax.sharding.Mesh(np.array(jax.devices()), ("particles",))
-        options = dict(scheme=st.Euler(STEP), steps=4, save_every=4, ledger="saves", mesh=mesh)
-        return Run(lambda x: st.solve(flow, st.Particles(x), **options).final.positions, _start(n))
-
-    return make
-
-
-ring_1, ring_2, ring_4, ring_8 = (_ring(count) for count in (1, 2, 4, 8))

@@ -22,12 +22,17 @@ was taken. A load well above the contender's own threads means that the machine 
 
 def render(parts: Iterable[Part]) -> str:
     """Writes RESULTS.md and says where."""
+    RESULTS.write_text(rendered(parts))
+    return f"wrote {RESULTS}"
+
+
+def rendered(parts: Iterable[Part]) -> str:
+    """The text of RESULTS.md, of all that was recorded."""
     listed = list(parts)
     text = [HEAD]
     for device in devices():
         text += _device(device, records(device), listed)
-    RESULTS.write_text("\n".join(text).rstrip() + "\n")
-    return f"wrote {RESULTS}"
+    return "\n".join(text).rstrip() + "\n"
 
 
 def _device(name: str, found: list[dict[str, Any]], listed: list[Part]) -> list[str]:

@@ -51,3 +51,28 @@ def test_a_movement_of_particles_runs_and_leaves_no_repulsion_out():
         0, "Particles", st.KL(compositions.log_density), st.Stein(), None, movement
     )
     assert compositions.examine(stein).verdict == "refused"
+
+
+@pytest.mark.parametrize(
+    "name, functional, geometry, method",
+    [
+        ("Gaussian, low rank", "interaction", "Wasserstein", "bures"),
+        ("Density in the plane", "expected", "FisherRao", "covector"),
+        ("GaussianMixture", "half a Hamiltonian", "Euclidean", "auto"),
+    ],
+)
+def test_faults_of_the_long_survey_are_refused_in_words(name, functional, geometry, method):
+    """A solver without its matrix, values below zero, an energy of phases on a law of points."""
+    import steepest as st
+
+    functionals = {
+        "interaction": st.InteractionEnergy(st.GaussianKernel(1.0)),
+        "expected": st.ExpectedEnergy(compositions.double_well),
+        "half a Hamiltonian": 0.5 * st.PhaseEnergy(compositions.pendulum),
+    }
+    scheme = st.MinimizingMovement(1e-3, method=method)
+    made = compositions.Composition(
+        0, name, functionals[functional], getattr(st, geometry)(), None, scheme
+    )
+    found = compositions.examine(made)
+    assert found.verdict == "refused", found

@@ -266,6 +266,10 @@ def test_round_trip_through_a_file(tmp_path):
     bad.write_bytes(b"not a zip")
     with pytest.raises(st.ArgumentError, match="not a saved trajectory"):
         st.Trajectory.load(bad)
+    with pytest.raises(st.ArgumentError, match="does not exist"):
+        st.Trajectory.load(tmp_path / "none.npz")
+    with pytest.raises(st.ArgumentError, match="cannot be written"):
+        run.save(bad / "run")  # a file is no folder
     assert not list(tmp_path.glob("*.partial"))
 
 

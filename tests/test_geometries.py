@@ -181,7 +181,7 @@ def measured(name, dtype=jnp.float64):
         slope = jax.grad(energy)(x)
         down = geometry.sharp(x, slope)
         ahead, behind = (
-            energy(geometry.retract(x, jax.tree.map(lambda u: t * u, down)))
+            energy(geometry.retract(x, jax.tree.map(lambda u, t=t: t * u, down)))
             for t in (-SMALL, SMALL)
         )
         rate, fall = geometry.norm_sq(x, slope), (behind - ahead) / (2 * SMALL)

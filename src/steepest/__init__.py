@@ -43,6 +43,7 @@ _HOME = {
     ],
     "functionals": [
         "EmpiricalRisk",
+        "Streamed",
         "Energy",
         "ExpectedEnergy",
         "FreeEnergy",
@@ -115,6 +116,8 @@ _HOME = {
         "generator",
     ],
     "driver": ["solve"],
+    "planning": ["Plan", "plan"],
+    "stability": ["stiffness"],
     "registry": ["from_card"],
     "checkpoint": ["Checkpoint"],
     "bridges": ["SchrodingerBridge", "SchrodingerChain"],
@@ -186,6 +189,7 @@ if TYPE_CHECKING:
     from .functionals import SlicedWasserstein as SlicedWasserstein
     from .functionals import SteinDiscrepancy as SteinDiscrepancy
     from .functionals import SteinRidge as SteinRidge
+    from .functionals import Streamed as Streamed
     from .geometries import Bregman as Bregman
     from .geometries import Diagonal as Diagonal
     from .geometries import Euclidean as Euclidean
@@ -223,6 +227,8 @@ if TYPE_CHECKING:
     from .optimizers import as_optax as as_optax
     from .optimizers import compare_geometries as compare_geometries
     from .optimizers import from_optax as from_optax
+    from .planning import Plan as Plan
+    from .planning import plan as plan
     from .samplers import gradient_noise as gradient_noise
     from .samplers import sgd_as_langevin as sgd_as_langevin
     from .samplers import sghmc as sghmc
@@ -249,6 +255,7 @@ if TYPE_CHECKING:
     from .schemes import Variational as Variational
     from .schemes import Yoshida as Yoshida
     from .schemes import generator as generator
+    from .stability import stiffness as stiffness
     from .states import Categorical as Categorical
     from .states import Cubature as Cubature
     from .states import Density as Density

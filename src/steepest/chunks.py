@@ -110,7 +110,7 @@ class Run:
         """
         (_, states, rows), carry = first
         saves, done, chunk = steps // self.save_every, 0, min(steps, 128)
-        self.capacity = capacity = _slots(state, saves)
+        self.capacity = capacity = self.slots(state, saves)
         example = self._records(states, rows, [self.start], halve)
         kept = Kept(checkpoint, self._card(state, steps, checkpoint), saves + 1, example)
         found, points = kept.restore(carry), Halvings(self, carry)
@@ -208,6 +208,17 @@ class Run:
         step = {"step": np.full(len(times), float(self.scheme.step))} if halve else {}
         return times, states, rows | step
 
+    @staticmethod
+    def slots(state: Any, saves: int) -> int:
+        """How many saves a chunk can hold: one of three numbers for a state, so that a run of
+        another length seldom compiles again; the smaller ones are cheap to clear."""
+        a_save = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) + 128
+        rooms = [
+            2 ** math.floor(math.log2(max(1, min(size // a_save, MOST_SAVES))))
+            for size in CHUNK_BYTES
+        ]
+        return next((room for room in rooms if saves <= room), rooms[-1])
+
     def forward(self, carry: Any, saves: int) -> Any:
         """The carry that many saves later."""
         while saves:
@@ -243,16 +254,8 @@ def single_step(
 
     `flow` is bound to the state; the rows are those of `ledger.record`, with an axis of one save.
     """
-    run = Run(flow, scheme, randomness, time, 1, ledger, capacity=_slots(state, like))
+    run = Run(flow, scheme, randomness, time, 1, ledger, capacity=Run.slots(state, like))
     arrays, static = split(flow, scheme)
     first, carry, _ = compiled_begin(arrays, state, run.words, time, static=static, mesh=None)
     after = run._advance(carry, (1, 1))[2]
     return first[2].columns(np.asarray), jax.tree.map(lambda x: x[:1], after).columns(np.asarray)
-
-
-def _slots(state: Any, saves: int) -> int:
-    """How many saves a chunk can hold: one of three numbers for a state, so that a run of another
-    length seldom compiles again; the smaller ones are cheap to clear."""
-    a_save = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) + 128
-    rooms = [2 ** math.floor(math.log2(max(1, min(n // a_save, MOST_SAVES)))) for n in CHUNK_BYTES]
-    return next((room for room in rooms if saves <= room), rooms[-1])

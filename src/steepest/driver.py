@@ -68,33 +68,14 @@ def solve(
     runs, Diverged (with what is still good) when numbers stop being finite, NotConverged when an
     inner problem misses its tolerance, Terminated after SIGTERM where there is a checkpoint.
     """
-    if not isinstance(flow, AbstractFlow):
-        raise ArgumentError("flow", type(flow).__name__, "a Flow(functional, geometry, noise)")
-    if not isinstance(scheme, AbstractScheme):
-        raise ArgumentError("scheme", type(scheme).__name__, "e.g. Euler(0.1)")
     if on_divergence not in ("raise", "stop", "halve"):
         raise ArgumentError("on_divergence", repr(on_divergence), "'raise', 'stop' or 'halve'")
     if not (checkpoint is None or isinstance(checkpoint, Checkpoint)):
         raise ArgumentError("checkpoint", type(checkpoint).__name__, "Checkpoint(folder)")
-    if ledger not in ("steps", "saves"):
-        raise ArgumentError("ledger", repr(ledger), "'steps' or 'saves'")
-    state, bound, traced = _fitted(flow, scheme, state)
-    bound = flow if bound is None else bound
+    length = (time, steps, save_every)
+    run, state, steps, traced = prepared(flow, state, scheme, length, key, ledger, start, mesh)
     halve = on_divergence == "halve" and scheme.step is not None
-    scheme, steps = _plan(scheme, time, steps)
-    if not isinstance(save_every, int) or not 1 <= save_every <= steps:
-        raise ArgumentError("save_every", save_every, f"an integer between 1 and steps = {steps}")
-    if steps % save_every:
-        raise ArgumentError(
-            "save_every", save_every, f"it must divide steps = {steps}, so that the end is saved"
-        )
-    if bound.noisy and key is None:
-        raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
-    zero: Any = np.zeros((), np.uint32)
-    randomness = Randomness(zero, zero) if key is None else Randomness.from_key(key)
-    mesh = None if mesh is None else devices.line(mesh)
-    state = _shared_out(flow, state, mesh)
-    run = Run(bound, scheme, randomness, start, save_every, ledger, mesh)
+    bound, scheme = run.flow, run.scheme
     first = None if traced else run.begin(state)
     if first is None:
         (times, states, rows), ending = run.trace(state, steps), ""
@@ -108,6 +89,38 @@ def solve(
     if first is not None:
         _check(trajectory, ending, on_divergence, save_every)
     return trajectory
+
+
+def prepared(
+    flow: Any, state: Any, scheme: Any, length: Any, key: Any, ledger: str, start: float, mesh: Any
+) -> tuple[Run, Any, int, bool]:
+    """(run, state, steps, whether any of it is traced) of what `solve` was given; checked.
+
+    `length`: (time, steps, save_every). Raises ArgumentError.
+    """
+    if not isinstance(flow, AbstractFlow):
+        raise ArgumentError("flow", type(flow).__name__, "a Flow(functional, geometry, noise)")
+    if not isinstance(scheme, AbstractScheme):
+        raise ArgumentError("scheme", type(scheme).__name__, "e.g. Euler(0.1)")
+    if ledger not in ("steps", "saves"):
+        raise ArgumentError("ledger", repr(ledger), "'steps' or 'saves'")
+    state, bound, traced = _fitted(flow, scheme, state)
+    bound = flow if bound is None else bound
+    time, steps, save_every = length
+    scheme, steps = _plan(scheme, time, steps)
+    if not isinstance(save_every, int) or not 1 <= save_every <= steps:
+        raise ArgumentError("save_every", save_every, f"an integer between 1 and steps = {steps}")
+    if steps % save_every:
+        raise ArgumentError(
+            "save_every", save_every, f"it must divide steps = {steps}, so that the end is saved"
+        )
+    if bound.noisy and key is None:
+        raise ArgumentError("key", None, "this flow is noisy: pass key=jax.random.key(seed)")
+    zero: Any = np.zeros((), np.uint32)
+    randomness = Randomness(zero, zero) if key is None else Randomness.from_key(key)
+    mesh = None if mesh is None else devices.line(mesh)
+    state = _shared_out(flow, state, mesh)
+    return Run(bound, scheme, randomness, start, save_every, ledger, mesh), state, steps, traced
 
 
 @remembered
@@ -179,7 +192,7 @@ def _check(trajectory: Trajectory, ending: str, on_divergence: str, save_every: 
             "the state or its functional is not finite",
             float(trajectory.times[-1]),
             (len(trajectory) - 1) * save_every,
-            "take a smaller step",
+            _remedy(trajectory),
             trajectory,
         )
     residual = trajectory.ledger.residual
@@ -197,3 +210,11 @@ def _check(trajectory: Trajectory, ending: str, on_divergence: str, save_every: 
             f"{problem} missed its tolerance by a factor {residual[where]:.3g}; "
             "raise max_iterations or tolerance, or take a smaller step"
         )
+
+
+def _remedy(trajectory: Trajectory) -> str:
+    """A smaller step, and how small it has to be where that can be told."""
+    found = trajectory.stiffness()
+    if found is None or not found.ratio > 1.0:
+        return "take a smaller step"
+    return f"take a smaller step: at the start the longest stable one is {found.longest:.3g}"

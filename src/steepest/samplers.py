@@ -158,8 +158,8 @@ def stationary(
     def loss(x: Any, row: Any) -> Any:
         return risk.loss(unravel(x), row)
 
-    rows = jax.vmap(jax.grad(loss), (None, 0))(flat, risk.data)
-    own = jax.lax.map(lambda row: jax.hessian(loss)(flat, row), risk.data)
+    rows = jax.vmap(jax.grad(loss), (None, 0))(flat, risk.arrays)
+    own = jax.lax.map(lambda row: jax.hessian(loss)(flat, row), risk.arrays)
     hessian = jnp.mean(own, axis=0)
     centred = rows - jnp.mean(rows, axis=0)
     noise = centred.T @ centred / (rows.shape[0] * b)
@@ -218,8 +218,8 @@ def entropy_production(
         raise ArgumentError("groups", groups, f"between 2 and the {n} rows")
     flat, unravel = ravel_pytree(theta)
     loss = lambda x, row: risk.loss(unravel(x), row)  # noqa: E731
-    rows = jax.vmap(jax.grad(loss), (None, 0))(flat, risk.data)
-    own = jax.lax.map(lambda row: jax.hessian(loss)(flat, row), risk.data)
+    rows = jax.vmap(jax.grad(loss), (None, 0))(flat, risk.arrays)
+    own = jax.lax.map(lambda row: jax.hessian(loss)(flat, row), risk.arrays)
     label = np.arange(n) % groups
 
     def rate(keep: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from . import states
-from .archive import read_arrays
+from . import states, store
 from .errors import ArgumentError
 from .ledger import Ledger
 from .naming import named_leaves
@@ -98,6 +96,17 @@ class Trajectory:
 
         return audit(self, **options)
 
+    def stiffness(self) -> Any:
+        """The step against the fastest rate at the start: see `steepest.stability.stiffness`.
+
+        None where the scheme has no limit, and after `load`.
+        """
+        from .stability import stiffness
+
+        if self.flow is None:
+            return None
+        return stiffness(self.flow, self.at(0), self.scheme, float(self.times[0]))
+
     def free_energy(self, **options: Any) -> Any:
         """F(rho) = <E> - T S at each save of an ensemble: see `steepest.audit.free_energy`."""
         from .audit import free_energy
@@ -151,7 +160,10 @@ class Trajectory:
         return data
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one .npz file (arrays and JSON, no pickle); whole or not at all."""
+        """Write one .npz file (arrays and JSON, no pickle), whole or not at all.
+
+        Raises ArgumentError for a state of unknown kind, and where nothing can be written.
+        """
         path = Path(path)
         if path.suffix != ".npz":
             path = path.with_name(path.name + ".npz")
@@ -168,43 +180,23 @@ class Trajectory:
         }
         arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         arrays |= {f"ledger_{k}": np.asarray(v) for k, v in self.ledger.columns().items()}
-        arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        scratch = path.with_name(path.name + ".partial")
-        try:
-            with open(scratch, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        store.write(path, arrays, header)
         return path
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
         """Read what `save` wrote; executes nothing. Raises ArgumentError for anything else."""
+        arrays, header = store.read(Path(path), FORMAT, "a saved trajectory")
         try:
-            arrays = read_arrays(Path(path))
-            header = json.loads(bytes(arrays.pop("header")))
-            if header["format"] != FORMAT:
-                raise ArgumentError("path", path, f"format {header['format']}, wanted {FORMAT}")
             states = _rebuild(header["states"], arrays)
             columns = {k[7:]: v for k, v in arrays.items() if k.startswith("ledger_")}
-        except FileNotFoundError:
-            raise
-        except ArgumentError:
-            raise
+            conserved = {name: columns.pop(f"conserved_{name}") for name in header["conserved"]}
+            book = Ledger(times=columns.pop("time"), conserved=conserved, **columns)
+            words = {name: header[name] for name in ("save_every", "balanced", "ending")}
+            row = dict(header["row"])
         except Exception as error:
-            raise ArgumentError("path", path, "not a saved trajectory") from error
-        conserved = {name: columns.pop(f"conserved_{name}") for name in header["conserved"]}
-        book = Ledger(times=columns.pop("time"), conserved=conserved, **columns)
-        return cls(
-            book.times,
-            states,
-            book,
-            save_every=header["save_every"],
-            balanced=header["balanced"],
-            ending=header["ending"],
-            description=header["row"],
-        )
+            raise ArgumentError("path", path, f"not a saved trajectory ({error})") from None
+        return cls(book.times, states, book, **words, description=row)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """The ledger as a figure (functional, dissipation, closure); written to `path` if given."""

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import tree
-from ..archive import read_arrays
 from ..diffusion.networks import Perceptron
 from ..errors import ArgumentError
 from ..schemes.generator import Generator
 from ..states import Density, Gaussian, GaussianMixture, Grid, Particles
+from ..store import new_file, read_arrays, write_arrays
 from .base import AbstractBridge
 from .chain import BridgeChain
 from .grids import GridBridge, Halves, gibbs_law
@@ -74,12 +74,12 @@ def save(bridge: AbstractBridge | SmoothChain, folder: str | Path, **words: Any)
     else:
         raise ArgumentError("bridge", type(bridge).__name__, "a bridge that a solver returned")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     kept = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
     if kept:
-        np.savez(folder / ARRAYS, **kept)  # pyright: ignore[reportArgumentType]
+        write_arrays(folder / ARRAYS, kept)
     text = json.dumps({"format": FORMAT, **content, "words": words}, indent=1) + "\n"
-    (folder / WORDS).write_text(text, encoding="utf-8")
+    with new_file(folder / WORDS) as file:
+        file.write(text.encode())
 
 
 def load(folder: str | Path) -> tuple[Any, dict[str, Any]]:

@@ -40,12 +40,15 @@ class Job:
         return self.flow.card(self.scheme, self.state)
 
 
-def build(spec: Spec, allow_code: bool = False) -> Job:
-    """Every table builds its part. Raises SteepestError for what does not fit together."""
+def build(spec: Spec, allow_code: bool = False, planned: bool = False) -> Job:
+    """Every table builds its part. Raises SteepestError for what does not fit together.
+
+    `planned`: nothing is to be saved, so that the saves may take what they like.
+    """
     context = spec.context(allow_code)
     problem = _problem(spec, context)
     if [table.kind for table in spec.geometry] == ["own"]:
-        return _job(spec, problem, _own(spec, problem))
+        return _job(spec, problem, _own(spec, problem), planned)
     parts = []
     for table in spec.geometry:
         part = table.build(context)
@@ -62,20 +65,20 @@ def build(spec: Spec, allow_code: bool = False) -> Job:
         key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
         law = Flow(problem.functional, geometry, noise).lift()
         state = spec.state.build_law(context, geometry.kinetic, key_state)
-        _check_memory(spec, state, law)
+        _check_memory(spec, state, law, planned)
         return Job(problem, law, spec.scheme.build(), state, key_run)
     functional = problem.functional
     if geometry.on_measures:
         functional, noise = _of_the_law(functional, noise)
-    return _job(spec, problem, Flow(functional, geometry, noise))
+    return _job(spec, problem, Flow(functional, geometry, noise), planned)
 
 
-def _job(spec: Spec, problem: Problem, flow: Flow) -> Job:
+def _job(spec: Spec, problem: Problem, flow: Flow, planned: bool) -> Job:
     """The flow of a point or of particles, with where it starts."""
     geometry = flow.geometry
     if geometry.kinetic and not geometry.dissipative and flow.noise is None:
         flow = flow.conserving(problem.invariants)
-    _check_memory(spec, problem.start, flow)
+    _check_memory(spec, problem.start, flow, planned)
     key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
     state = initial_state(spec, problem, flow, key_state)
     return Job(problem, flow, spec.scheme.build(), state, key_run)
@@ -202,14 +205,14 @@ def _try_energy(spec: Spec, problem: Problem) -> None:
         ) from error
 
 
-def _check_memory(spec: Spec, start: Any, flow: Flow) -> None:
+def _check_memory(spec: Spec, start: Any, flow: Flow, planned: bool) -> None:
     """Refuse a run whose saves cannot be kept."""
     steps = spec.run.steps or 0
     if spec.run.time is not None and hasattr(spec.scheme, "step"):
         steps = int(spec.run.time / spec.scheme.step)
     one = sum(leaf.nbytes for leaf in jax.tree.leaves(start)) * spec.state.chains
     one *= 2 if flow.geometry.kinetic and not flow.geometry.on_measures else 1
-    total = one * (steps // spec.run.save_every + 1)
+    total = one * (1 if planned else steps // spec.run.save_every + 1)
     if total > MOST_BYTES:
         raise ArgumentError(
             "run.save_every",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time as clock
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..audit import Audit
 from ..checkpoint import Checkpoint
 from ..driver import solve
 from ..errors import SteepestError
+from ..stability import stiffness
 from ..trajectory import Trajectory
 from .build import Job
 from .spec import Spec
@@ -30,6 +32,7 @@ class Outcome:
     trajectory: Trajectory
     audit: Audit
     seconds: dict[str, float]
+    foreseen: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -46,7 +49,7 @@ class Outcome:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know of how the run went."""
-        found, run = [], self.trajectory
+        found, run = list(self.foreseen), self.trajectory
         if run.ending:
             found.append(f"the run {ENDINGS[run.ending]}: this is what was done until then")
         steps = run.ledger.step
@@ -89,6 +92,7 @@ def execute(
         if warmup.interrupted:
             raise SteepestError("interrupted during the warm-up; nothing was written")
         state, start = warmup.final, float(warmup.times[-1])
+    foreseen = _foreseen(job, state, start)
     with _timed(seconds, "run"):
         trajectory = solve(
             job.flow,
@@ -108,7 +112,17 @@ def execute(
         raise SteepestError("interrupted before the first save; nothing was written")
     with _timed(seconds, "audit"):
         audit = trajectory.audit()
-    return Outcome(warmup, trajectory, audit, seconds)
+    return Outcome(warmup, trajectory, audit, seconds, foreseen)
+
+
+def _foreseen(job: Job, state: Any, start: float) -> tuple[str, ...]:
+    """Warns where the step is beyond what is stable at the state from which the run goes on."""
+    found = stiffness(job.flow, state, job.scheme, start)
+    if found is None or not found.ratio > 1.0:
+        return ()
+    text = f"where the run begins, small errors grow from step to step: {found}"
+    warnings.warn(text, stacklevel=3)
+    return (text,)
 
 
 def _halving(divergence: str) -> str:

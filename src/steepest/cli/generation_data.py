@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..archive import read_arrays
 from ..errors import ArgumentError
 from ..problems.csv_text import MAX_BYTES, NUMBER, TableError, read_text, short
+from ..store import read_arrays
 
 MOST_BYTES = 512 * 2**20
 

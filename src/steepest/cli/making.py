@@ -56,6 +56,32 @@ def run(
 
 
 @app.command()
+def plan(
+    spec: SpecFile,
+    settings: Settings = None,
+    allow_code: AllowCode = False,
+    devices: Annotated[
+        int | None,
+        typer.Option("--devices", metavar="N", min=1, help="Share particles out among N devices."),
+    ] = None,
+) -> None:
+    """What a spec will take: parameters, memory, saves, time a step, and what to change.
+
+    The program of the run is compiled and a moment of it is timed; nothing is written.
+
+    \b
+    steepest plan examples/breast_cancer.toml
+    steepest plan examples/double_well.toml --set state.chains=1000000 --devices 4
+
+    Exit code: 0 it fits, 1 it does not, 2 wrong input.
+    """
+    with told(NotConverged):
+        from .plan import command
+
+        raise typer.Exit(command(spec, settings or [], allow_code, devices))
+
+
+@app.command()
 def compare(
     posterior: Annotated[
         str, typer.Argument(metavar="POSTERIOR", help="A spec, or FILE.py:NAME of a log density.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import diffusion, figures
 from ..diffusion import quality, toys
-from ..errors import ArgumentError
 from ..report import Picture, Record, Sheet
+from ..store import new_file, write_arrays
 
 MOST_JUDGED = 2000
 ALIKE = 0.6
@@ -267,23 +267,16 @@ def _pictures(fitted: Any, points: Any, samples: Any, labels: Any, judged: Judge
 
 def write_samples(path: Path, samples: np.ndarray, labels: Any) -> None:
     """An .npz with `samples` (and `labels`), or a .csv with a column for each coordinate."""
-    scratch = path.with_name(path.name + ".partial")
-    try:
-        if path.suffix == ".csv":
-            flat = samples.reshape(len(samples), -1)
-            with open(scratch, "w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow([f"x{i}" for i in range(flat.shape[1])])
-                writer.writerows([repr(float(v)) for v in row] for row in flat)
-        else:
-            arrays = {"samples": samples} | ({} if labels is None else {"labels": labels})
-            with open(scratch, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-        os.replace(scratch, path)
-    except OSError as error:
-        raise ArgumentError("--out", path, f"cannot be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
+    if path.suffix != ".csv":
+        arrays = {"samples": samples} | ({} if labels is None else {"labels": labels})
+        write_arrays(path, arrays, "--out")
+        return
+    flat, text = samples.reshape(len(samples), -1), io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([f"x{i}" for i in range(flat.shape[1])])
+    writer.writerows([repr(float(v)) for v in row] for row in flat)
+    with new_file(path, "--out") as file:
+        file.write(text.getvalue().encode())
 
 
 def write_ledger(scratch: Path, fitted: Any, judged: Judged) -> None:

@@ -83,7 +83,7 @@ def _run(
     record = present.record(Path(spec.name).stem, job, outcome, toml, rows)
     if record.summary:
         screen.summary(record.summary)
-    for text in record.warnings:
+    for text in record.warnings[len(outcome.foreseen) :]:
         screen.say(f"warning: {text}", "yellow")
     with folder.new_folder(place) as scratch:
         present.write(scratch, record, job, outcome)

@@ -38,3 +38,4 @@ from .scores import KernelDensity as KernelDensity
 from .scores import ScoreNetwork as ScoreNetwork
 from .scores import SteinRidge as SteinRidge
 from .stein_discrepancy import SteinDiscrepancy as SteinDiscrepancy
+from .streamed import Streamed as Streamed

@@ -151,6 +151,10 @@ class Sum(AbstractFunctional):
         return all(part.smooth for part in self.parts)
 
     @property
+    def of_phase(self):
+        return all(part.of_phase for part in self.parts)
+
+    @property
     def on_measures(self):
         return self.parts[0].on_measures
 
@@ -226,6 +230,10 @@ class Scaled(AbstractFunctional):
     @property
     def smooth(self):
         return self.part.smooth
+
+    @property
+    def of_phase(self):
+        return self.part.of_phase
 
     @property
     def on_measures(self):

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from .. import devices, tree
 from ..errors import ArgumentError
 from .base import AbstractFunctional
+from .streamed import Streamed
 
 BATCH_STREAM = 15
 
@@ -22,9 +23,9 @@ class EmpiricalRisk(AbstractFunctional):
     """E(theta) = (1/n) sum_i loss(theta, row_i) (eq. 32).
 
     `loss(theta, row)` is a scalar; `data` is a pytree whose leaves have leading axis n, and `row`
-    has that structure without the axis. `batch_size` rows, drawn with replacement from the run's
-    own random numbers, give the unbiased estimate (1/b) sum over the batch, with covariance
-    Sigma(theta)/b.
+    has that structure without the axis; or `Streamed` rows, that need not fit into memory.
+    `batch_size` rows, drawn with replacement from the run's own random numbers, give the unbiased
+    estimate (1/b) sum over the batch, with covariance Sigma(theta)/b.
 
     The convention for n and temperature, stated once: the risk is a *mean*, so the Gibbs law at
     temperature T is exp(-risk/T), and the posterior prod_i exp(-loss_i) is temperature 1/n, or
@@ -41,16 +42,7 @@ class EmpiricalRisk(AbstractFunctional):
     def __init__(self, loss: Callable[[Any, Any], Any], data: Any, batch_size: int | None = None):
         if not callable(loss):
             raise ArgumentError("loss", type(loss).__name__, "a function (theta, row) -> scalar")
-        try:
-            data = jax.tree.map(jnp.asarray, data)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError("data", error, "a pytree of numeric arrays") from error
-        sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(data)}
-        if len(sizes) != 1 or 0 in sizes:
-            raise ArgumentError(
-                "data", f"leading axes {sorted(sizes)}", "every leaf needs the same n >= 1 rows"
-            )
-        (n,) = sizes
+        data, n = (data, data.count) if isinstance(data, Streamed) else _in_memory(data)
         if batch_size is not None and not (
             isinstance(batch_size, (int, np.integer)) and 1 <= batch_size <= n
         ):
@@ -60,18 +52,27 @@ class EmpiricalRisk(AbstractFunctional):
     @property
     def count(self) -> int:
         """n, the number of rows."""
+        if isinstance(self.data, Streamed):
+            return self.data.count
         return jax.tree.leaves(self.data)[0].shape[0]
 
     def __call__(self, state: Any) -> Float[Array, ""]:
+        if isinstance(self.data, Streamed):
+            return (
+                self.data.total(lambda x, rows: jnp.sum(self._losses(x, rows)), state) / self.count
+            )
         return self._mean(state, self.data)
 
     def _mean(self, state: Any, rows: Any) -> Float[Array, ""]:
+        return jnp.mean(self._losses(state, rows))
+
+    def _losses(self, state: Any, rows: Any) -> Float[Array, " n"]:
         losses = jax.vmap(lambda row: self.loss(state, row))(devices.rows(rows))
         if losses.ndim != 1:
             raise ArgumentError(
                 "loss", f"a value of shape {losses.shape[1:]}", "a loss must be a scalar"
             )
-        return jnp.mean(losses)
+        return losses
 
     def estimate(self, state: Any, randomness: Any) -> Any:
         """The gradient over `batch_size` rows drawn with replacement; unbiased."""
@@ -80,7 +81,10 @@ class EmpiricalRisk(AbstractFunctional):
         # The remainder of 32 bits: every row as likely as any other to a relative n / 2^32.
         bits = randomness.bits((self.batch_size,), stream=BATCH_STREAM)
         index = (bits % np.uint32(self.count)).astype(jnp.int32)
-        rows = jax.tree.map(lambda leaf: leaf[index], self.data)
+        if isinstance(self.data, Streamed):
+            rows = self.data.rows(index)
+        else:
+            rows = jax.tree.map(lambda leaf: leaf[index], self.data)
         drawn = jax.grad(self._mean)(state, rows)
         if self.anchor is None:
             return drawn
@@ -103,12 +107,19 @@ class EmpiricalRisk(AbstractFunctional):
 
     def gradients(self, state: Any) -> Any:
         """The gradient of every row's loss, leading axis n."""
-        return jax.vmap(lambda row: jax.grad(self.loss)(state, row))(self.data)
+        return jax.vmap(lambda row: jax.grad(self.loss)(state, row))(self.arrays)
+
+    @property
+    def arrays(self) -> Any:
+        """The data as arrays, for what needs all rows at once; raises where they are streamed."""
+        if isinstance(self.data, Streamed):
+            raise ArgumentError("data", "streamed rows", "what needs all at once takes arrays")
+        return self.data
 
     @property
     def has_rows(self) -> bool:
         """Several devices can share them."""
-        return True
+        return not isinstance(self.data, Streamed)
 
     @property
     def subsamples(self) -> bool:
@@ -118,6 +129,20 @@ class EmpiricalRisk(AbstractFunctional):
     def name(self) -> str:
         batch = "" if self.batch_size is None else f", batch {self.batch_size}"
         return f"risk(n={self.count}{batch})"
+
+
+def _in_memory(data: Any) -> tuple[Any, int]:
+    """The arrays and n."""
+    try:
+        data = jax.tree.map(jnp.asarray, data)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError("data", error, "a pytree of numeric arrays") from error
+    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(data)}
+    if len(sizes) != 1 or 0 in sizes:
+        raise ArgumentError(
+            "data", f"leading axes {sorted(sizes)}", "every leaf needs the same n >= 1 rows"
+        )
+    return data, sizes.pop()
 
 
 def gradient_covariance(risk: EmpiricalRisk, state: Any) -> Float[Array, "d d"]:

@@ -78,6 +78,14 @@ class AbstractScheme(eqx.Module):
         """Whether each step lowers F at any step size."""
         return False
 
+    def stability(self, flow: Any) -> float | None:
+        """The largest step * rate at which a linear flow stays bounded; None without such a limit.
+
+        `rate`: of decay, or the frequency of a kinetic flow.
+        """
+        del flow
+        return None
+
     @property
     def symplectic(self) -> bool:
         """Whether a step of a conservative kinetic flow is a symplectic map."""

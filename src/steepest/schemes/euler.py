@@ -55,6 +55,11 @@ class Euler(AbstractScheme):
             dissipated = -0.5 * jnp.asarray(step, before.dtype) * (before + after)
         return new, memory, Entry(dissipated)
 
+    def stability(self, flow):
+        # |1 - step rate| <= 1; what oscillates grows at any step.
+        decays = all(p.geometry.dissipative and not p.geometry.kinetic for p in flow.parts)
+        return 2.0 if decays else None
+
     def check(self, flow, state):
         if len({part.geometry.curved for part in flow.parts}) > 1:
             raise ArgumentError("flow", flow, "the parts of a sum must share one manifold")

@@ -186,6 +186,9 @@ class MinimizingMovement(AbstractScheme):
                 raise ArgumentError("method", "mirror", "the KL-proximal step is FisherRao()'s")
             if isinstance(state, Gaussian) and isinstance(state.scale, LowRank):
                 raise ArgumentError("state", "a low-rank Gaussian", "a full or diagonal scale")
+        elif isinstance(state, Density) and isinstance(base, FisherRao):
+            remedy = 'method="mirror": a step in the values themselves may make them negative'
+            raise ArgumentError("method", "covector", remedy)
         elif not is_ensemble(state) and len(part.geometry.terms) > 1:
             raise ArgumentError(
                 "geometry", part.geometry.name, "one cost at a time: Composition(...) for sums"
@@ -214,6 +217,8 @@ def _check_jko(kind: str, geometry: Any, base: Any, state: Any) -> None:
     if not isinstance(state, wanted):
         names = " or a ".join(each.__name__ for each in wanted)
         raise ArgumentError("method", kind, f"it moves a {names}")
+    if isinstance(state, Gaussian) and isinstance(state.scale, LowRank):
+        raise ArgumentError("state", "a low-rank Gaussian", 'method="covector", or a full scale')
 
 
 def _check_on_grid(kind: str, functional: Any, state: Density) -> None:

@@ -13,11 +13,13 @@ Rev. E 75 (2007) 056707.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from .. import tree
@@ -106,6 +108,10 @@ class Splitting(AbstractScheme):
                 "scheme", self.name, "this flow has friction: use BAOAB(step) or OBABO(step)"
             )
 
+    def stability(self, flow):
+        del flow
+        return _oscillator_limit(self.word, self.fractions)
+
     @property
     def order(self):
         if self.accuracy is not None:
@@ -120,6 +126,35 @@ class Splitting(AbstractScheme):
     def name(self):
         order = "" if self.accuracy is None else f" of order {self.accuracy}"
         return f"{self.word}({self.step:g}){order}"
+
+
+@functools.cache
+def _oscillator_limit(word: str, fractions: tuple[float, ...] | None) -> float:
+    """The step * frequency from which a harmonic oscillator grows under A and B.
+
+    A word's map has determinant 1, so that it is stable while its trace is between -2 and 2.
+    """
+    if fractions is None:
+        fractions = tuple(1.0 / word.count(letter) for letter in word)
+    moves = [(x, f) for x, f in zip(word, fractions, strict=True) if x != "O"]
+
+    def excess(step: float) -> float:
+        total = np.eye(2)
+        for letter, fraction in moves:
+            here = np.eye(2)
+            here[(0, 1) if letter == "A" else (1, 0)] = (
+                step * fraction * (1 if letter == "A" else -1)
+            )
+            total = here @ total
+        return abs(float(np.trace(total))) - 2.0
+
+    steps = np.arange(1, 2001) * 0.005
+    first = next((float(s) for s in steps if excess(float(s)) > 1e-9), float("inf"))
+    low, high = first - 0.005, first
+    for _ in range(40 if first < float("inf") else 0):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if excess(middle) > 1e-12 else (middle, high)
+    return high
 
 
 def Leapfrog(step: float) -> Splitting:  # noqa: N802

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The table of benchmarks on a GPU: benchmarks/gpu.sh [MINUTES] [BENCHMARK]
+# Installs the package with JAX for CUDA 12 into .venv-gpu, holds exact solutions against what the
+# device computes, and records every part that has no complete record on it yet.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=.venv-gpu
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --editable '.[bench]' 'jax[cuda12]'
+export XLA_PYTHON_CLIENT_PREALLOCATE=false
+"$venv/bin/python" -c 'import jax; assert jax.default_backend() == "gpu", jax.devices()'
+"$venv/bin/steepest" selftest
+"$venv/bin/python" -m benchmarks ${2:-} --all --minutes "${1:-60}"

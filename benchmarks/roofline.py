@@ -1,0 +1,156 @@
+"""What bounds a flow: random numbers, memory or arithmetic.
+
+A step's operations and memory traffic are XLA's count (`steepest.plan`), its time is measured; both
+are held against what this machine does in the same process: a sum of two long arrays for memory, a
+product of matrices for arithmetic. The share of random numbers is what a step gains without noise.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .harness import chosen
+
+HEAD = (
+    "| flow | a step | Mflop | MiB | of the peak arithmetic | of the peak bandwidth"
+    " | noise | bound by |\n" + "|---" * 8 + "|"
+)
+
+
+def _langevin(n: int, d: int):
+    import jax
+    import jax.numpy as jnp
+
+    import steepest as st
+
+    energy = st.Energy(lambda x: 0.25 * jnp.sum((x * x - 1.0) ** 2))
+    x = st.Particles(jax.random.normal(jax.random.key(0), (n, d), jnp.float32))
+    return (
+        st.Flow(energy, st.Euclidean(), st.Thermal(1.0)), st.Flow(energy, st.Euclidean()),
+        x, st.Euler(0.01),
+    )  # fmt: skip
+
+
+def _kinetic():
+    import jax
+    import jax.numpy as jnp
+
+    import steepest as st
+
+    energy = st.Energy(lambda x: 0.25 * jnp.sum((x * x - 1.0) ** 2))
+    x = jax.random.normal(jax.random.key(0), (10_000, 2), jnp.float32)
+    geometry = st.Symplectic() + st.Friction(1.0)
+    return (
+        st.Flow(energy, geometry, st.Thermal(1.0)), st.Flow(energy, geometry),
+        st.Particles(st.Phase.at_rest(x)), st.BAOAB(0.01),
+    )  # fmt: skip
+
+
+def _density(cells: int, dimension: int):
+    import jax.numpy as jnp
+
+    import steepest as st
+
+    grid = st.Grid([-3.0] * dimension, [3.0] * dimension, [cells] * dimension)
+    start = st.Density.from_log(grid, lambda x: -2.0 * jnp.sum((x - 1.0) ** 2))
+    flow = st.Flow(st.FreeEnergy(lambda x: 0.5 * jnp.sum(x**2), 0.5), st.Wasserstein())
+    return flow, None, start, st.FiniteVolume(0.01, order=2)
+
+
+def _pairs():
+    import jax
+    import jax.numpy as jnp
+
+    import steepest as st
+
+    x = st.Particles(jax.random.normal(jax.random.key(0), (4000, 2), jnp.float32))
+    flow = st.Flow(st.KL(lambda y: -0.5 * jnp.sum(y**2)), st.Stein())
+    return flow, None, x, st.Euler(0.05)
+
+
+def _risk():
+    import jax
+    import jax.numpy as jnp
+
+    import steepest as st
+
+    x = jax.random.normal(jax.random.key(0), (20_000, 64), jnp.float32)
+    loss = lambda theta, row: jax.nn.softplus(-row @ theta)  # noqa: E731
+    risk = st.EmpiricalRisk(loss, x, 256)
+    flow = st.Flow(risk, st.Euclidean(), st.Minibatch())
+    return flow, None, jnp.zeros(64, jnp.float32), st.Euler(0.05)
+
+
+CASES: dict[str, Callable[[], Any]] = {
+    "Langevin, 10,000 x 2": lambda: _langevin(10_000, 2),
+    "Langevin, 1,000 x 100": lambda: _langevin(1_000, 100),
+    "kinetic Langevin, 10,000 x 2": _kinetic,
+    "density, 4,000 cells": lambda: _density(4000, 1),
+    "density, 256 x 256 cells": lambda: _density(256, 2),
+    "Stein, 4,000 particles": _pairs,
+    "minibatches of 256 x 64": _risk,
+}
+
+
+def tables(rounds: int, only: str | None) -> Iterator[str]:
+    """A row for each flow, under what the machine reaches."""
+    arithmetic, bandwidth = peaks(rounds)
+    yield (
+        f"A product of matrices: {arithmetic / 1e9:.3g} Gflop/s. A sum of arrays: "
+        f"{bandwidth / 2**30:.3g} GiB/s (float32).\n"
+    )
+    yield HEAD
+    for name in chosen(CASES, only):
+        yield _row(name, rounds, arithmetic, bandwidth)
+
+
+def _row(name: str, rounds: int, arithmetic: float, bandwidth: float) -> str:
+    flow, quiet, state, scheme = CASES[name]()
+    found, seconds = _planned(flow, state, scheme, rounds)
+    noise = 0.0
+    if quiet is not None:
+        noise = max(0.0, 1.0 - _planned(quiet, state, scheme, rounds)[1] / seconds)
+    busy, moving = found.operations / seconds / arithmetic, found.traffic / seconds / bandwidth
+    shares = {"random numbers": noise, "arithmetic": busy, "memory": moving}
+    bound = max(shares, key=lambda key: shares[key])
+    if shares[bound] < 0.2:
+        bound = "latency: small kernels, or loops that XLA counts once"
+    return (
+        f"| {name} | {1e6 * seconds:.4g} µs | {found.operations / 1e6:.3g} "
+        f"| {found.traffic / 2**20:.3g} | {100 * busy:.0f} % | {100 * moving:.0f} % "
+        f"| {100 * noise:.0f} % | {bound} |"
+    )
+
+
+def _planned(flow: Any, state: Any, scheme: Any, rounds: int):
+    """(plan, the median of its times)."""
+    import jax
+
+    import steepest as st
+
+    options = dict(scheme=scheme, steps=1000, save_every=500, key=jax.random.key(0))
+    plans = [st.plan(flow, state, **options) for _ in range(max(1, rounds // 3))]
+    return plans[0], statistics.median(plan.seconds_per_step or 0.0 for plan in plans)
+
+
+def peaks(rounds: int) -> tuple[float, float]:
+    """(operations, bytes) per second of a matrix product and of a sum of two arrays."""
+    import jax
+    import jax.numpy as jnp
+
+    n, length = 1500, 2**25
+    matrix, long = jnp.ones((n, n), jnp.float32), jnp.ones(length, jnp.float32)
+    best = []
+    for fn, x in ((lambda a: a @ a, matrix), (lambda a: a + 0.5 * a[::-1], long)):
+        compiled = jax.jit(fn)
+        jax.block_until_ready(compiled(x))
+        times = []
+        for _ in range(max(3, rounds)):
+            before = time.perf_counter()
+            jax.block_until_ready(compiled(x))
+            times.append(time.perf_counter() - before)
+        best.append(min(times))
+    return 2.0 * n**3 / best[0], 3.0 * 4 * length / best[1]
