@@ -188,16 +188,15 @@ def plan(
     run, state, steps, _ = prepared(flow, state, scheme, length, key, ledger, start, mesh)
     arrays, static = split(run.flow, run.scheme)
     words, began = run.words, clock.perf_counter()
-    fixed = dict(static=static, start=start, mesh=run.mesh)
-    lowered = compiled_begin.lower(arrays, state, words, **fixed)
+    lowered = compiled_begin.lower(arrays, state, words, start, static=static, mesh=run.mesh)
     opening = lowered.compile()
     first, carry, _ = _shapes(lowered, opening)
     saves = steps // save_every
     slots = run.slots(state, saves)
     sizes = (np.int32(1), np.int32(1), np.uint32(save_every))
-    options = (start, ledger, run.paired, run.mesh)
+    options = (ledger, run.paired, run.mesh)
     lowered = compiled_advance.lower(
-        arrays, carry, words, sizes, static=static, capacity=slots, options=options
+        arrays, carry, words, sizes, start, static=static, capacity=slots, options=options
     )
     program = lowered.compile()
     seconds = clock.perf_counter() - began
@@ -211,8 +210,10 @@ def plan(
     fits = free is None or needed * (count if together else 1) <= free
     per_step = None
     if measure and fits:
-        _, carry, _ = opening(arrays, state, words)
-        per_step = _seconds_per_step(lambda n: program(arrays, carry, words, _burst(n, save_every)))
+        _, carry, _ = opening(arrays, state, words, start)
+        per_step = _seconds_per_step(
+            lambda n: program(arrays, carry, words, _burst(n, save_every), start)
+        )
     fixed = dict(time=start, words=words, static=static)
     cost = _costs(_one_step.lower(arrays, *carry[:2], **fixed).compile())
     _, states, row = first
