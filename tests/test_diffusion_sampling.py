@@ -295,6 +295,18 @@ def test_a_reverse_flow_runs_under_the_house_schemes(plane):
     assert closure < 0.1 * np.abs(run.ledger.dissipated[-1])
 
 
+def test_the_ledger_of_a_sampler_closes_and_its_audit_can_fail(plane):
+    # Between two noise levels, 100 steps: heat is taken along the sampler's own displacement.
+    process, scheme = diffusion.VariancePreserving(), diffusion.ReverseEuler(0.01)
+    flow = diffusion.ReverseFlow(process, plane, [0.9, 0.3], scheme.churn)
+    start = diffusion.prior(process, (2,), jax.random.key(5), 50, jnp.float64)
+    run = st.solve(flow, start, scheme=scheme, steps=100, save_every=10, key=jax.random.key(0))
+    audit = run.audit()
+    assert audit.passed and audit["heat balance"].passed, audit
+    run.ledger.closure[1:] += 0.1 * run.ledger.dissipated[1:]
+    assert run.audit()["heat balance"].passed is False
+
+
 def test_the_probability_flows_density_is_the_exact_one(plane):
     x = plane.mixture.sample(jax.random.key(7), 40)
     process = diffusion.EDM(start=1e-3, end=80.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import steepest as st
+from steepest import problems
 from steepest.audit.conservation import conservation_checks
 from steepest.audit.context import Context
 from steepest.mechanics import Metriplectic
@@ -114,6 +115,23 @@ def test_the_velocity_is_that_of_mechanics_and_heat():
     v, temperature = p / MASS, np.exp(s / CAPACITY)
     expected = [v, -STIFFNESS * q - FRICTION * v, FRICTION * v**2 / temperature]
     np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_the_named_systems_are_those_above():
+    """Velocity and energy at one point each, of `problems` against the functions of this file."""
+    bath = (
+        problems.heat_bath(1.0, MASS, STIFFNESS, FRICTION, CAPACITY, dtype=jnp.float64),
+        Metriplectic(oscillator_energy, lambda x: x[2], turning, rubbing),
+    )
+    gases = (
+        problems.gas_containers(dtype=jnp.float64),
+        Metriplectic(containers_energy, lambda x: x[2] + x[3], turning, leaking),
+    )
+    for problem, flow in (bath, gases):
+        x = problem.start["state"] + 0.1 * jnp.arange(1, 1 + problem.start["state"].size)
+        found = problem.flow.velocity({"state": x})["state"]
+        np.testing.assert_allclose(found, flow.velocity(x), rtol=1e-12)
+        np.testing.assert_allclose(problem.flow.energy({"state": x}), flow.energy(x), rtol=1e-13)
 
 
 def test_a_free_rigid_body_keeps_energy_and_casimir():

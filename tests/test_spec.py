@@ -255,6 +255,13 @@ LEAST = {
         "categorical": ["diagnosis"],
     },
     "imported": {"energy": "mine:energy", "dimension": 2},
+    "holonomic": {"constraint": "mine:energy"},
+    "metriplectic": {
+        "energy": "mine:energy",
+        "entropy": "mine:energy",
+        "friction": "mine:matrix",
+        "dimension": 2,
+    },
     "gaussian-mixture": {"means": [[0.0], [1.0]]},
     "free-energy": {"energy": {"kind": "double-well", "dimension": 1}},
     "kl": {"energy": {"kind": "quadratic"}},
@@ -273,11 +280,13 @@ LEAST = {
 )
 def test_every_kind_builds(tmp_path, section, kind):
     """Each name of each registry is accepted with the least that it needs, and makes its part."""
-    (tmp_path / "mine.py").write_text("def energy(x):\n    return (x ** 2).sum()\n")
+    code = "def energy(x):\n    return (x ** 2).sum()\ndef matrix(x):\n    return 0.0\n"
+    (tmp_path / "mine.py").write_text(code)
     table = {"kind": kind, **LEAST.get(kind, {})}
     if "step" in KINDS[section][kind].model_fields:
         table["step"] = 0.1
-    folder = tmp_path if kind == "imported" else ROOT / "examples"
+    own = kind in ("imported", "holonomic", "metriplectic")
+    folder = tmp_path if own else ROOT / "examples"
     run = {"time": 1.0} if kind == "runge-kutta" else {"steps": 10}
     tables = changed(**{section: table}, run=run)
     if kind in LAW_FUNCTIONALS:
@@ -290,7 +299,7 @@ def test_every_kind_builds(tmp_path, section, kind):
         options = (False,) if section == "state" else ()
         assert part.build_law(spec.context(allow_code=True), *options) is not None
     elif section in ("functional", "geometry"):
-        assert part.build(spec.context(allow_code=True)) is not None
+        assert (part.build(spec.context(allow_code=True)) is None) == (kind == "own")
     elif section != "state":
         assert (part.build() is None) == (kind == "none")
 
@@ -300,6 +309,12 @@ def test_code_needs_consent(tmp_path):
     for tables in (
         changed(functional={"energy": "mine:energy", "dimension": 2}),
         changed(geometry={"kind": "riemannian", "metric": "mine:metric"}),
+        changed(geometry={"kind": "holonomic", "constraint": "mine:level"}),
+        changed(
+            functional={"kind": "metriplectic", "dimension": 2}
+            | dict.fromkeys(("energy", "entropy", "friction"), "mine:energy"),
+            geometry={"kind": "own"},
+        ),
     ):
         with pytest.raises(ArgumentError, match="--allow-code"):
             build(parse_spec(tables, tmp_path))
@@ -316,6 +331,52 @@ def test_a_sum_of_geometries_is_the_kinetic_one():
     listed = changed(geometry=[{"kind": "symplectic"}, {"kind": "friction", "gamma": 2.0}])
     named = changed(geometry={"kind": "kinetic", "friction": 2.0})
     assert build(parse_spec(listed)).row == build(parse_spec(named)).row
+
+
+CLOSED = """
+import jax.numpy as jnp
+def energy(x):
+    return 0.5 * x[0] ** 2 + x[1]
+def entropy(x):
+    return x[1]
+def friction(x):  # of the momentum x[0]; what it loses, the heat x[1] gains
+    w = jnp.stack([jnp.ones_like(x[0]), -x[0]])
+    return jnp.outer(w, w)
+def start():
+    return jnp.array([1.0, 0.0])
+def level(q):
+    return 0.5 * (jnp.sum(q["x"] ** 2) - 1.0)
+"""
+
+
+def test_a_functional_may_bring_its_geometry(tmp_path):
+    """Closed systems and constraints, the library's and one's own, as the flows that they are."""
+    (tmp_path / "mine.py").write_text(CLOSED)
+    names = {name: f"mine:{name}" for name in ("energy", "entropy", "friction", "start")}
+    gradient = {"kind": "discrete-gradient", "step": 0.1}
+    own = {"kind": "own"}
+    mine = changed(functional={"kind": "metriplectic"} | names, geometry=own, scheme=gradient)
+    job = build(parse_spec(mine, tmp_path), allow_code=True)
+    np.testing.assert_allclose(job.flow.velocity(job.state), [-1.0, 1.0], rtol=1e-6)
+    assert job.row["conserves"] == "E=energy" and job.row["dissipates"] == "makes entropy"
+    many = build(parse_spec(mine | {"state": {"chains": 3}}, tmp_path), allow_code=True)
+    assert job.flow.bind(many.state).velocity(many.state).positions.shape == (3, 2)
+    surface = {"kind": "holonomic", "constraint": "mine:level"}
+    rattle = {"kind": "rattle", "step": 0.1}
+    state = {"initial": [0.6, 0.8], "momentum": [0.8, -0.6]}
+    held = changed(geometry=surface, scheme=rattle, state=state)
+    job = build(parse_spec(held, tmp_path), allow_code=True)
+    assert job.flow.geometry.name.startswith("Holonomic")
+    pendulum = changed(functional={"kind": "spherical-pendulum"}, geometry=own, scheme=rattle)
+    assert "vertical angular momentum" in build(parse_spec(pendulum)).flow.invariants
+    for tables, message in (
+        (changed(geometry=own), "quadratic brings none"),
+        (changed(geometry=[own, {"kind": "euclidean"}]), "whole geometry"),
+        (pendulum | {"noise": {"kind": "thermal", "temperature": 1.0}}, "without noise"),
+        (pendulum | {"geometry": own | {"factor": 2.0}}, "without noise or a factor"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            build(parse_spec(tables, tmp_path))
 
 
 def test_what_cannot_be_kept_is_refused_before_it_runs():

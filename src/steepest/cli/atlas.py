@@ -16,6 +16,7 @@ FAMILIES = (
     ("chains", "Samplers"),
     ("laws", "Flows of a law"),
     ("clouds", "Particles that feel one another"),
+    ("diffusions", "Samplers of diffusion models"),
 )
 
 

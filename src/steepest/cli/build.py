@@ -44,9 +44,13 @@ def build(spec: Spec, allow_code: bool = False) -> Job:
     """Every table builds its part. Raises SteepestError for what does not fit together."""
     context = spec.context(allow_code)
     problem = _problem(spec, context)
+    if [table.kind for table in spec.geometry] == ["own"]:
+        return _job(spec, problem, _own(spec, problem))
     parts = []
     for table in spec.geometry:
         part = table.build(context)
+        if part is None:
+            raise ArgumentError("geometry", "a sum with 'own'", "'own' is the whole geometry")
         parts.append(part if table.factor == 1 else table.factor * part)
     geometry = parts[0]
     for part in parts[1:]:
@@ -63,13 +67,32 @@ def build(spec: Spec, allow_code: bool = False) -> Job:
     functional = problem.functional
     if geometry.on_measures:
         functional, noise = _of_the_law(functional, noise)
-    flow = Flow(functional, geometry, noise)
-    if geometry.kinetic and not geometry.dissipative and noise is None:
+    return _job(spec, problem, Flow(functional, geometry, noise))
+
+
+def _job(spec: Spec, problem: Problem, flow: Flow) -> Job:
+    """The flow of a point or of particles, with where it starts."""
+    geometry = flow.geometry
+    if geometry.kinetic and not geometry.dissipative and flow.noise is None:
         flow = flow.conserving(problem.invariants)
     _check_memory(spec, problem.start, flow)
     key_state, key_run = jax.random.split(jax.random.key(spec.run.seed))
     state = initial_state(spec, problem, flow, key_state)
     return Job(problem, flow, spec.scheme.build(), state, key_run)
+
+
+def _own(spec: Spec, problem: Problem) -> Flow:
+    """The flow that the problem brings along."""
+    if problem.flow is None:
+        kind = spec.functional[0].kind
+        raise ArgumentError(
+            "geometry.kind", "own", f"{kind} brings none; name one, e.g. euclidean or symplectic"
+        )
+    noises = [table.kind for table in spec.noise if table.kind != "none"]
+    if noises or spec.geometry[0].factor != 1 or spec.state.kind in LAW_STATES:
+        remedy = "it moves a point or particles, without noise or a factor"
+        raise ArgumentError("geometry.kind", "own", remedy)
+    return problem.flow
 
 
 def _of_the_law(energy: Any, noise: Any) -> tuple[Any, Any]:

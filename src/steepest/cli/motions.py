@@ -31,6 +31,20 @@ def pictures(job: Job, trajectory: Any, names: list[str], draws: np.ndarray) -> 
         "Closed curves repeat; an open circle is the start.",
         lambda theme: figures.phase_figure(names, draws[0], moving[0], theme=theme),
     )
+    yield from kept(trajectory)
+    if job.problem.look is not None:
+        bodies = _bodies(job, trajectory)
+        trail = len(bodies)
+        yield Picture(
+            "bodies",
+            "The system at the end, and the way of its last body.",
+            "The whole way of the last body.",
+            lambda theme: figures.bodies_figure(bodies, len(bodies) - 1, trail, theme=theme),
+        )
+
+
+def kept(trajectory: Any) -> Iterator[Picture]:
+    """What the ledger says of what should not move."""
     conserved = {k: np.asarray(v, float) for k, v in trajectory.ledger.conserved.items()}
     if conserved:
         worst = ", ".join(f"{k} by {np.abs(v - v[0]).max():.1e}" for k, v in conserved.items())
@@ -41,15 +55,6 @@ def pictures(job: Job, trajectory: Any, names: list[str], draws: np.ndarray) -> 
             lambda theme: figures.invariants_figure(
                 np.asarray(trajectory.times), conserved, theme=theme
             ),
-        )
-    if job.problem.look is not None:
-        bodies = _bodies(job, trajectory)
-        trail = len(bodies)
-        yield Picture(
-            "bodies",
-            "The system at the end, and the way of its last body.",
-            "The whole way of the last body.",
-            lambda theme: figures.bodies_figure(bodies, len(bodies) - 1, trail, theme=theme),
         )
 
 

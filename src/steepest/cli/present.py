@@ -135,6 +135,8 @@ def _pictures(
         )
     if motions.is_motion(job, trajectory):
         yield from motions.pictures(job, trajectory, names, draws)
+    else:
+        yield from motions.kept(trajectory)
     yield from ledger_pictures(outcome)
     if "free energy descent" in outcome.audit and (
         outcome.audit["free energy descent"].passed is not None

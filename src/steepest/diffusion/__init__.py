@@ -14,7 +14,7 @@ A process is the forward flow, a model its score, `sample` the reverse flow by a
 from .anchored import Anchored
 from .books import ForwardBooks, ReverseBooks, forward_books, reverse_books
 from .conditioning import Observed, observed_mixture
-from .control import Steered, steer
+from .control import Controlled, Steered, steer, surprisal_bound
 from .grids import times
 from .learned import Learned
 from .likelihood import LogLikelihood, log_likelihood, transport
@@ -46,6 +46,7 @@ __all__ = [
     "Anchored",
     "Applied",
     "Checkerboard",
+    "Controlled",
     "Cosine",
     "CriticallyDamped",
     "EntropyProduction",
@@ -84,6 +85,7 @@ __all__ = [
     "sample",
     "save_model",
     "steer",
+    "surprisal_bound",
     "times",
     "transport",
     "two_moons",

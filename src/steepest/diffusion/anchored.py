@@ -83,7 +83,7 @@ class Anchored(AbstractSampler):
         return (flat + self.mean.astype(w.dtype)[:, None]).reshape(like.shape)
 
     def init(self, flow, state, time, randomness):
-        z = self.turn(state.positions)
+        z = self.turn(state.turned(-1).positions)
         angle = jnp.zeros((z.shape[0], 1), tree.dtype(state))
         return z, History.empty(z, angle, self.solver_order)
 

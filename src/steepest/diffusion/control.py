@@ -49,7 +49,7 @@ RESAMPLED = "draws by the weights of the way up are of the target (they are, in 
 
 
 class Controlled(AbstractSampler):
-    """The steps of the controlled path; the log-weights of the particles collect w on the way.
+    """The steps of the controlled path; log-weights, where particles have some, collect w.
 
     `anchor`: mean, scales and directions of the data, as `Anchored.of` finds them.
     """
@@ -94,7 +94,9 @@ class Controlled(AbstractSampler):
         y = state.positions / levels.alpha[0]
         kernel = self.kernel(flow, y, levels)
         new = self.drawn(kernel, randomness.normal(y.shape, dtype, 0, state.axis))
-        weights = state.log_weights + self.gained(kernel, y, new, levels)
+        weights = state.log_weights
+        if weights is not None:
+            weights = weights + self.gained(kernel, y, new, levels)
         moved = Particles(levels.alpha[1] * new, weights, state.axis)
         return moved, memory, Entry(jnp.zeros(state.count, dtype))
 
@@ -176,6 +178,32 @@ def steer(
         raise ArgumentError("draws", given, f"at least {2 * BLOCKS} points of shape {x.shape[1:]}")
     down = _walked(flow, scheme, ends, keys[3], steps) - energies(ends)
     return _bracket(particles, np.asarray(up, float), np.asarray(down, float), assumption)
+
+
+def surprisal_bound(
+    process: AbstractProcess,
+    model: AbstractModel,
+    points: Float[Array, "n ..."],
+    key: Key[Array, ""],
+    *,
+    steps: int = 200,
+    anchor: Anchored | None = None,
+) -> Float[Array, " n"]:
+    """For each point one draw of log walk - log control, whose mean bounds -log p(point) above.
+
+    p is the law of the controlled path of `steps` steps, without error of discretisation: with
+    points of a law rho, KL(rho || p) <= E [bound + log rho]. With one `key` and `anchor` two models
+    see the same walks, and the mean of the difference from the exact score's is the sum over steps
+    of E |score error|^2: the KL bound of `reverse_books`, from other numbers. Raises ArgumentError
+    for points that do not fit.
+    """
+    check_parts(process, model)
+    x = jnp.asarray(points)
+    if x.shape[1:] != model.shape:
+        raise ArgumentError("points", f"shape {x.shape}", f"points of shape {model.shape}")
+    scheme = Controlled(1.0 / steps, anchor=Anchored.of(model) if anchor is None else anchor)
+    flow = ReverseFlow(process, model, grid_times(process, steps, scheme), 1.0, books=False)
+    return _walked(flow, scheme, x, key, steps)
 
 
 def _prior(process: Any, anchor: Anchored, model: Any, key: Any, n: int) -> Particles:

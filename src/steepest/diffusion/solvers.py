@@ -23,6 +23,7 @@ from .. import tree
 from ..errors import ArgumentError
 from ..schemes.base import AbstractScheme, Entry, check_step
 from ..states import Particles
+from ..states.points import pairing
 from .reverse import ReverseFlow
 
 
@@ -66,12 +67,17 @@ class AbstractSampler(AbstractScheme):
         levels = Levels.between(flow, time, time + step, dtype)
         alpha = levels.alpha
 
+        axis, state = state.axis, state.turned(-1)
+
         def noise(stream: int = 0) -> Any:
-            return randomness.normal(state.positions.shape, dtype, stream, state.axis)
+            return randomness.normal(state.positions.shape, dtype, stream, -1)
 
         y, memory = self.move(flow, state.positions / alpha[0], memory, levels, noise)
-        new = Particles(alpha[1] * y, state.log_weights, state.axis)
-        return new, memory, Entry(jnp.zeros(state.count, dtype))
+        new = Particles(alpha[1] * y, state.log_weights, -1)
+        heat = jnp.zeros(state.count, dtype)
+        if getattr(flow, "books", False):
+            heat = _heat(flow, state, new, time, step)
+        return new.turned(axis), memory, Entry(heat)
 
     def check(self, flow, state):
         check_step(self.step)
@@ -88,8 +94,15 @@ class AbstractSampler(AbstractScheme):
         return 1
 
 
+def _heat(flow: Any, state: Any, new: Any, time: Any, step: Any) -> Any:
+    """-dF . dx of every particle, Stratonovich's product: what a bath has received."""
+    before, after = flow.slope(state, time)[0], flow.slope(new, time + step)[0]
+    moved = Particles(new.positions - state.positions, None, -1)
+    return -pairing(state, tree.scale(0.5, tree.add(before, after)), moved)
+
+
 def denoised(flow: Any, y: Any, t: Any, alpha: Any) -> Any:
-    """D at y = x/alpha, the particles along the last axis or the first as the driver has them."""
+    """D at y = x/alpha, the particles along the last axis."""
     return flow.denoised(Particles(alpha * y, None, -1), t)
 
 
@@ -265,7 +278,7 @@ class MultiStep(AbstractSampler):
 
     def init(self, flow, state, time, randomness):
         place = jnp.zeros((), tree.dtype(state))
-        return History.empty(state.positions, place, self.solver_order - 1)
+        return History.empty(state.turned(-1).positions, place, self.solver_order - 1)
 
     def move(self, flow, y, memory, levels, noise):
         clean = denoised(flow, y, levels.t[0], levels.alpha[0])

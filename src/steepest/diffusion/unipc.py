@@ -38,7 +38,8 @@ class UniPC(AbstractSampler):
 
     def init(self, flow, state, time, randomness):
         place = jnp.zeros((), tree.dtype(state))
-        return state.positions, History.empty(state.positions, place, self.solver_order)
+        positions = state.turned(-1).positions
+        return positions, History.empty(positions, place, self.solver_order)
 
     def move(self, flow, y, memory, levels, noise):
         start, history = memory

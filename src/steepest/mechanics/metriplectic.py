@@ -51,10 +51,6 @@ class Metriplectic(Flow):
         super().__init__(self.energy + (-1.0) * self.entropy, geometry)
         self.kept = {"energy": self.energy.__call__}
 
-    def bind(self, state):
-        self.geometry.check(state)
-        return self
-
     def row(self):
         return super().row() | {
             "conserves": self.energy.name,

@@ -50,6 +50,35 @@ def imported_energy(
     return Problem(functional, theta)
 
 
+def imported_closed_system(
+    *,
+    energy: str,
+    entropy: str,
+    poisson: str | None,
+    friction: str | None,
+    folder: Path,
+    dimension: int | None = None,
+    start: str | None = None,
+    dtype: Any = jnp.float32,
+) -> Problem:
+    """The `Metriplectic` flow of four functions in files of `folder`, each "module:name".
+
+    `dimension` or `start` as in `imported_energy`. Executes the user's code.
+    """
+    from ..mechanics import Metriplectic
+
+    given = {"energy": energy, "entropy": entropy, "poisson": poisson, "friction": friction}
+    found = {
+        name: None if word is None else load_object(word, folder, name)
+        for name, word in given.items()
+    }
+    for name in ("energy", "entropy"):
+        if not callable(found[name]):
+            raise ArgumentError(name, given[name], "it must name a function state -> scalar")
+    flow = Metriplectic(**found)  # pyright: ignore[reportArgumentType]
+    return Problem(flow.functional, _start(folder, dimension, start, dtype), flow=flow)
+
+
 def imported_density(
     *,
     folder: Path,

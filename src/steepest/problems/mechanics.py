@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
+from ..flow import Flow
 from ..functionals import Energy, Hamiltonian, PhaseEnergy
+from ..geometries import Holonomic
 from .problem import Problem
 
 
@@ -49,6 +52,24 @@ class _Kepler(eqx.Module):
         square = jnp.sum(q["q"] ** 2)
         # NaN, not infinity: the run then stops there, with the time and the last good state.
         return jnp.where(square > self.radius**2, -1.0 / jnp.sqrt(square), jnp.nan)
+
+
+class _Height(eqx.Module):
+    """V = m g z."""
+
+    weight: Float[Array, ""]
+
+    def __call__(self, q: Any) -> Any:
+        return self.weight * q["q"][2]
+
+
+class _Rod(eqx.Module):
+    """(|q|^2 - length^2)/2, zero on the sphere."""
+
+    length: Float[Array, ""]
+
+    def __call__(self, q: Any) -> Any:
+        return 0.5 * (jnp.sum(q["q"] ** 2) - self.length**2)
 
 
 def _henon_heiles(q: Any) -> Any:
@@ -129,6 +150,36 @@ def double_pendulum(
     )
 
 
+def spherical_pendulum(
+    angle: float = 1.0,
+    speed: float = 2.0,
+    length: float = 1.0,
+    mass: float = 1.0,
+    gravity: float = 9.81,
+    *,
+    dtype: Any = jnp.float32,
+) -> Problem:
+    """One bob on a rod that may swing in all directions, in x, y, z under |q| = length (eq. 29).
+
+    It starts at `angle` from the lowest point, moving sideways. Its flow is that of `Holonomic`, to
+    be run by `Rattle`; the ledger follows the vertical angular momentum.
+    """
+    _positive(length=length, mass=mass, gravity=gravity)
+    start = length * jnp.asarray([math.sin(angle), 0.0, -math.cos(angle)], dtype)
+    rod = _Rod(jnp.asarray(length, dtype))
+    energy = Hamiltonian(Energy(_Height(jnp.asarray(mass * gravity, dtype))), mass)
+    return Problem(
+        energy,
+        {"q": start},
+        {"q": ("axis",)},
+        {"axis": ("x", "y", "z")},
+        momentum={"q": jnp.asarray([0.0, mass * speed, 0.0], dtype)},
+        invariants={"vertical angular momentum": _turning},
+        look=lambda q: jnp.stack([jnp.zeros(2, dtype), q["q"][:2]]),
+        flow=Flow(energy, Holonomic(rod, mass)),
+    )
+
+
 def kepler(
     eccentricity: float = 0.6, collision: float = 1e-3, *, dtype: Any = jnp.float32
 ) -> Problem:
@@ -195,7 +246,7 @@ def spring_chain(
 
 
 def _turning(state: Any) -> Any:
-    """Angular momentum."""
+    """Angular momentum about the axis of x and y."""
     q, p = state.position["q"], state.momentum["q"]
     return q[0] * p[1] - q[1] * p[0]
 

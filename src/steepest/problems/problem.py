@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ..flow import Flow
 from ..functionals import AbstractFunctional
 
 
@@ -21,7 +22,8 @@ class Problem:
     joint density of data and parameters, so that log evidence = log Z - constant; None where that
     is not known (no posterior, a flat prior).
     Of a mechanical system: `momentum`, to start with; `invariants`, functions of a `Phase` that the
-    motion keeps, by name; `look`: position -> (k, 2), its bodies in the plane, in order.
+    motion keeps, by name; `look`: position -> (k, 2), its bodies in the plane, in order. `flow`: of
+    a problem that brings its geometry along (the brackets of a closed system, a constraint), whole.
     """
 
     functional: AbstractFunctional
@@ -35,3 +37,4 @@ class Problem:
     invariants: dict[str, Callable[[Any], Any]] = dataclasses.field(default_factory=dict)
     look: Callable[[Any], Any] | None = None
     unconstrain: Callable[[dict[str, Any]], Any] | None = None
+    flow: Flow | None = None

@@ -14,7 +14,7 @@ import functools
 from typing import Any
 
 from ..errors import ArgumentError
-from . import chains, clouds, laws, motions, points
+from . import chains, clouds, diffusions, laws, motions, points
 from .algorithm import Algorithm as Algorithm
 from .algorithm import Composed as Composed
 from .algorithm import Setting as Setting
@@ -28,6 +28,7 @@ ALGORITHMS: tuple[Algorithm, ...] = (
     *chains.ALGORITHMS,
     *laws.ALGORITHMS,
     *clouds.ALGORITHMS,
+    *diffusions.ALGORITHMS,
 )
 
 

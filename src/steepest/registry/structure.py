@@ -19,7 +19,7 @@ from ..functionals import AbstractFunctional, ExpectedEnergy
 from ..functionals.base import parts as terms_of
 from ..functionals.base import unscaled as unscaled_functional
 from ..geometries import Wasserstein
-from ..geometries.base import unscaled as unscaled_geometry
+from ..geometries.base import Scaled
 from ..kernels import AbstractKernel
 from ..noise import Thermal
 from ..states import Particles, Phase
@@ -90,9 +90,13 @@ def _zero(value: Any) -> bool:
 
 
 def _geometry(geometry: Any) -> tuple[Any, ...]:
-    """Its terms in any order, without their factors."""
-    terms = [shape(unscaled_geometry(term)[1], counts=False) for term in geometry.terms]
+    """Its terms in any order, without their factors and the schedules of these."""
+    terms = [shape(_unscaled(term), counts=False) for term in geometry.terms]
     return tuple(sorted(terms, key=repr))
+
+
+def _unscaled(geometry: Any) -> Any:
+    return _unscaled(geometry.part) if isinstance(geometry, Scaled) else geometry
 
 
 def _noise(noise: Any) -> tuple[Any, ...]:

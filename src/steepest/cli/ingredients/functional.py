@@ -69,6 +69,36 @@ class Pendulum(_Landscape):
     gravity: float = Field(9.81, gt=0, description="a number > 0")
 
 
+class SphericalPendulum(_Landscape):
+    """One bob on a rod that swings in all directions; its geometry is 'own', its scheme rattle."""
+
+    kind: Literal["spherical-pendulum"]
+    angle: float = Field(1.0, description="from the lowest point, at the start, a number (radians)")
+    speed: float = Field(2.0, description="sideways at the start, a number")
+    length: float = Field(1.0, gt=0, description="a number > 0")
+    mass: float = Field(1.0, gt=0, description="a number > 0")
+    gravity: float = Field(9.81, gt=0, description="a number > 0")
+
+
+class HeatBath(_Landscape):
+    """A body on a spring that warms what it rubs against; its geometry is 'own'."""
+
+    kind: Literal["heat-bath"]
+    position: float = Field(1.0, description="of the body at the start, a number")
+    mass: float = Field(1.0, gt=0, description="a number > 0")
+    stiffness: float = Field(2.0, gt=0, description="of the spring, a number > 0")
+    rubbing: float = Field(0.4, gt=0, description="the coefficient of friction, a number > 0")
+    capacity: float = Field(3.0, gt=0, description="the heat capacity of the bath, a number > 0")
+
+
+class GasContainers(_Landscape):
+    """A piston between two gases that exchange heat; its geometry is 'own'."""
+
+    kind: Literal["gas-containers"]
+    momentum: float = Field(2.0, description="of the piston at the start, a number")
+    leak: float = Field(0.5, gt=0, description="how well the piston leads heat, a number > 0")
+
+
 class DoublePendulum(_Landscape):
     """Two bobs, one hanging from the other."""
 
@@ -183,6 +213,39 @@ class Imported(Section):
         )
 
 
+class Metriplectic(Section):
+    """A closed system of the user's own: energy, entropy, and the matrices of both brackets."""
+
+    kind: Literal["metriplectic"]
+    energy: str = Field(pattern=f"^{REFERENCE}$", description="'module:function', state -> number")
+    entropy: str = Field(pattern=f"^{REFERENCE}$", description="'module:function', state -> number")
+    poisson: str | None = Field(
+        None,
+        pattern=f"^{REFERENCE}$",
+        description="'module:function', state -> antisymmetric (d, d)",
+    )
+    friction: str | None = Field(
+        None, pattern=f"^{REFERENCE}$", description="'module:function', state -> (d, d) >= 0"
+    )
+    start: str | None = Field(
+        None, pattern=f"^{REFERENCE}$", description="'module:name' of the initial state"
+    )
+    dimension: int | None = Field(
+        None, ge=1, le=10_000, description="the number of coordinates, an integer >= 1"
+    )
+    folder: str = Field(".", description="where the file is, relative to the spec's folder")
+
+    def build(self, context: Context) -> Problem:
+        """Executes the user's file."""
+        context.consent(self.energy, "functional.energy")
+        from ...problems import imported_closed_system
+
+        options = self.model_dump(exclude={"kind", "folder"})
+        return imported_closed_system(
+            **options, folder=context.folder / self.folder, dtype=context.dtype
+        )
+
+
 FUNCTIONALS = registry(
     BayesianLogisticRegression,
     LinearRegression,
@@ -192,9 +255,13 @@ FUNCTIONALS = registry(
     Quadratic,
     GaussianMixture,
     Pendulum,
+    SphericalPendulum,
     DoublePendulum,
     Kepler,
     HenonHeiles,
     SpringChain,
+    HeatBath,
+    GasContainers,
+    Metriplectic,
     Imported,
 )

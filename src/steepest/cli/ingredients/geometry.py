@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ...errors import ArgumentError
-from .base import SCHEDULED, Context, Number, Section, registry, value_of
+from .base import REFERENCE, SCHEDULED, Context, Number, Section, registry, value_of
 
 
 class _Geometry(Section):
@@ -96,6 +96,34 @@ class Kinetic(_Geometry):
         return Symplectic() + Friction(value_of(self.friction))
 
 
+class Holonomic(_Geometry):
+    """Mechanics on the surface where a function of the user's own is zero."""
+
+    kind: Literal["holonomic"]
+    constraint: str = Field(
+        pattern=f"^{REFERENCE}$", description="'module:function', position -> array that stays zero"
+    )
+    mass: float = Field(1.0, gt=0, description="of every coordinate, a number > 0")
+    folder: str = Field(".", description="where the file is, relative to the spec's folder")
+
+    def build(self, context: Context) -> Any:
+        """Holonomic(constraint, mass)."""
+        from ...geometries import Holonomic
+
+        surface = context.load(self.constraint, self.folder, "geometry.constraint")
+        return Holonomic(surface, self.mass)
+
+
+class Own(_Geometry):
+    """What the functional brings along: the brackets of a closed system, a constraint."""
+
+    kind: Literal["own"]
+
+    def build(self, context: Context) -> None:
+        """None: it comes with the functional."""
+        return None
+
+
 class Riemannian(_Geometry):
     """A metric: a constant matrix, or a function of the user's own."""
 
@@ -177,6 +205,8 @@ GEOMETRIES = registry(
     Kinetic,
     Symplectic,
     Friction,
+    Holonomic,
+    Own,
     Sphere,
     Stiefel,
     SymmetricPositiveDefinite,

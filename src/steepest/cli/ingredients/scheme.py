@@ -59,6 +59,12 @@ class DiscreteGradient(_NamedScheme):
     kind: Literal["discrete-gradient"]
 
 
+class Rattle(_NamedScheme):
+    """Order 2 and symplectic on the surface of a constraint, for holonomic flows."""
+
+    kind: Literal["rattle"]
+
+
 class Yoshida(_Stepping):
     """Leapfrog composed to order 4 or 6, for conservative kinetic flows."""
 
@@ -217,6 +223,7 @@ SCHEMES = registry(
     McLachlan,
     Variational,
     DiscreteGradient,
+    Rattle,
     BAOAB,
     OBABO,
     MinimizingMovement,
