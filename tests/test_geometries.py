@@ -180,10 +180,8 @@ def measured(name, dtype=jnp.float64):
             lengths = [geometry.length_sq(x, v), geometry.length_sq(x, double)]
         slope = jax.grad(energy)(x)
         down = geometry.sharp(x, slope)
-        ahead, behind = (
-            energy(geometry.retract(x, jax.tree.map(lambda u, t=t: t * u, down)))
-            for t in (-SMALL, SMALL)
-        )
+        there = lambda t: energy(geometry.retract(x, jax.tree.map(lambda u: t * u, down)))  # noqa: E731
+        ahead, behind = there(-SMALL), there(SMALL)
         rate, fall = geometry.norm_sq(x, slope), (behind - ahead) / (2 * SMALL)
         k, norm_sq = onsager(geometry, x), geometry.norm_sq(x, c)
         return Measured(x, c, k, s, ravel(v), norm_sq, lengths, rate, fall)
