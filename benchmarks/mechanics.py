@@ -75,21 +75,25 @@ def steepest_ledger(case: str):
 
 
 def hand_scan(case: str):
-    """The loop that one would write: kick, drift, kick, with the force kept."""
+    """The loop that one would write: kick, drift, kick, with the gradient kept.
+
+    Kept as it is and subtracted: with its negative in the carry XLA's loop on a CPU takes 4-5 times
+    as long for many trajectories.
+    """
     steps, q, p = _setup(case)
     import jax
 
-    force = lambda x: -jax.grad(_energy)(x)  # noqa: E731
+    slope = jax.grad(_energy)
 
     def one(carry, _):
-        q, p, f = carry
-        p = p + 0.5 * STEP * f
+        q, p, g = carry
+        p = p - 0.5 * STEP * g
         q = q + STEP * p
-        f = force(q)
-        return (q, p + 0.5 * STEP * f, f), None
+        g = slope(q)
+        return (q, p - 0.5 * STEP * g, g), None
 
     def path(q, p):
-        return jax.lax.scan(one, (q, p, force(q)), None, length=steps)[0][:2]
+        return jax.lax.scan(one, (q, p, slope(q)), None, length=steps)[0][:2]
 
     compiled = jax.jit(path if q.ndim == 1 else jax.vmap(path))
     return lambda: jax.block_until_ready(compiled(q, p))
