@@ -15,7 +15,7 @@ import numpy as np
 from .dynamics import Account, in_batches, value_at
 from .frame import Frame
 from .minima import curvature, descend, plain, positive
-from .modes import search
+from .modes import Search, search
 from .proposal import generator
 from .target import Target
 
@@ -33,15 +33,13 @@ SEARCH = 0.05
 class Beginning:
     """Coordinates, and the chains in them (chain, d).
 
-    `laplace`: whether a mode with a positive Hessian was found. `modes`: how many modes were, of
-    which other ones by so many `searches`. `apart` (chain,): which chains begin at those.
+    `place`: where they begin, in words. `apart` (chain,): which chains begin at modes beside the
+    first.
     """
 
     energy: Frame
     z: np.ndarray
-    laplace: bool
-    modes: int
-    searches: int
+    place: str
     apart: np.ndarray
 
 
@@ -80,8 +78,16 @@ def begin(target: Target, chains: int, key: jax.Array, account: Account) -> Begi
         # A share of the chains each, taken from those that begin near the first mode.
         at = np.arange(i, chains // 2, 2 * len(others))
         z[at], apart[at] = other.mean + z[at] @ other.lower.T, True
-    count = int(laplace) + len(others)
-    return Beginning(frame, z, laplace, count, 0 if found is None else found.starts, apart)
+    return Beginning(frame, z, _told(found), apart)
+
+
+def _told(found: Search | None) -> str:
+    if found is None:
+        return "about the start"
+    if found.convex:
+        return "the mode, which is the only one since E is convex"
+    count = 1 + len(found.others)
+    return f"{count} mode{'s' * (count > 1)} found, after {found.starts} searches for others"
 
 
 def _inside(energy: Frame, z: np.ndarray, laplace: bool, account: Account) -> np.ndarray:

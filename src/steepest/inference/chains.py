@@ -147,9 +147,7 @@ def prepare(
         tuned = warm_up(ensemble, move, Tuned(1.1 * size, 0.5 * np.pi))
     account.book("tune", watch)
     note = (
-        f"{ensemble.chains} chains from "
-        f"{f'{start.modes} modes by Laplace' if start.laplace else 'about the start'}, after "
-        f"{start.searches} searches for others; "
+        f"{ensemble.chains} chains from {start.place}; "
         f"warm-up of {tuned.rounds} rounds, coordinates reshaped {tuned.reshaped} times, "
         f"{tuned.restarted} chains restarted"
     )

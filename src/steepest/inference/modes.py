@@ -132,7 +132,8 @@ def search(frame: Frame, budget: int, key: jax.Array) -> Search:
 
 def strewn(d: int, random: np.random.Generator) -> Iterator[np.ndarray]:
     """Starts (d,), without end."""
-    sequence = stats.qmc.Sobol(d, seed=random)
+    # SciPy has called it rng since 1.15.
+    sequence = stats.qmc.Sobol(d, seed=random)  # pyright: ignore[reportCallIssue]
     least, most = np.log(REACH)
     level = random.uniform()
     while True:
