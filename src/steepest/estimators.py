@@ -51,7 +51,7 @@ class MixtureDensity(DensityMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> MixtureDensity:
         """Fit the law of the rows of X (n, d); `y` is not looked at. Returns itself."""
         del y
-        points = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        points = _rows(self, X, ensure_min_samples=2)
         key, options = _key(self.random_state), {"floor": self.floor, "tolerance": self.tolerance}
         with jax.enable_x64(True):
             self.law_ = _kept(
@@ -68,7 +68,7 @@ class MixtureDensity(DensityMixin, BaseEstimator):
         """log density of each row of X, (n,)."""
         return np.logaddexp.reduce(self._log_joint(X), axis=1)
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The mean log density of the rows of X."""
         del y
         return float(np.mean(self.score_samples(X)))
@@ -92,7 +92,7 @@ class MixtureDensity(DensityMixin, BaseEstimator):
     def _log_joint(self, X: Any) -> np.ndarray:
         """log of weight times density, (n, k)."""
         check_is_fitted(self)
-        points = validate_data(self, X, dtype=np.float64, reset=False)
+        points = _rows(self, X, reset=False)
         with jax.enable_x64(True):
             return np.asarray(self.law_.log_joint(jnp.asarray(points)))
 
@@ -121,12 +121,12 @@ class BridgeTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> BridgeTransformer:
         """Solve the bridge that starts from the rows of X (n, d). Returns itself."""
         del y
-        points = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        points = _rows(self, X, ensure_min_samples=2)
         with jax.enable_x64(True):
             source = jnp.asarray(points)
             target = Gaussian.standard(points.shape[1])
             if self.target is not None:
-                target = jnp.asarray(check_array(self.target, dtype=np.float64))
+                target = jnp.asarray(check_array(self.target, dtype="float64"))
             problem = SchrodingerBridge(brownian(self.temperature), source, target)
             self.bridge_ = _kept(problem.solve(self.method, _key(self.random_state)))
         return self
@@ -146,7 +146,13 @@ class BridgeTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _points(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, reset=False)
+        return _rows(self, X, reset=False)
+
+
+def _rows(estimator: Any, X: Any, **options: Any) -> np.ndarray:
+    """X as scikit-learn checks it, (n, d) in 64 bits."""
+    found: Any = validate_data(estimator, X, dtype=np.float64, **options)
+    return found
 
 
 def _key(random_state: Any) -> Any:
