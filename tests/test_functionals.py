@@ -147,6 +147,19 @@ def test_masses_of_many_particles(mass):
     np.testing.assert_allclose(h.kinetic(one), expected[1])
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+def test_differentials_of_many_states_are_those_of_each(axis):
+    """Sums, multiples and a mass along either axis, against NumPy: exact up to rounding."""
+    tilt = st.Energy(lambda x: x[0] ** 2 * x[1] - jnp.cos(x[1]))
+    energy = st.Hamiltonian(QUADRATIC + 0.5 * tilt, mass=jnp.array([1.0, 4.0]))
+    q, p = np.random.default_rng(3).normal(size=(2, 5, 2))
+    slope = q + 0.5 * np.stack([2 * q[:, 0] * q[:, 1], q[:, 0] ** 2 + np.sin(q[:, 1])], axis=1)
+    turn = (lambda x: x) if axis == 0 else np.transpose
+    found = jax.jit(lambda x: energy.differentials(x, axis))(st.Phase(turn(q), turn(p)))
+    np.testing.assert_allclose(turn(np.asarray(found.position)), slope, rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(turn(np.asarray(found.momentum)), p / [1.0, 4.0], rtol=1e-15)
+
+
 def test_time_dependent_energy_is_frozen_by_at():
     energy = st.Energy(lambda x, t: t * jnp.sum(x), time_dependent=True)
     later = 3 * float(X.sum())

@@ -116,6 +116,10 @@ class Hamiltonian(AbstractFunctional):
         force = self.potential.differential(state.position)
         return Phase(force, self.velocity(state.momentum))
 
+    def differentials(self, states: Phase, axis: int) -> Phase:
+        force = self.potential.differentials(states.position, axis)
+        return Phase(force, self.velocity(states.momentum, axis))
+
     def kinetic(self, momentum: Any, batch: int | None = None) -> Float[Array, "..."]:
         """|p|^2 / (2 mass); the `batch` axis, if any, is kept."""
         velocity = self.velocity(momentum, batch)

@@ -45,7 +45,7 @@ class ExpectedEnergy(AbstractFunctional):
         """On particles (w_i dE(x_i), w_i (E(x_i) - <E>)): the energy's own differential is used."""
         if not isinstance(state, Particles):
             return super().differential(state)
-        return self._covector(state, state.vmap(self.energy.differential)(state.positions))
+        return self._covector(state, self.energy.differentials(state.positions, state.axis))
 
     def estimate(self, state: Any, randomness: Any) -> Any:
         """A minibatch for every particle of its own, so that copies stay independent."""

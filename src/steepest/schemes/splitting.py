@@ -63,17 +63,17 @@ class Splitting(AbstractScheme):
                 raise ArgumentError("fractions", self.fractions, f"those of {letter} add to 1")
 
     def init(self, flow, state, time, randomness):
-        return _force(flow, state, time, randomness) if self._kicks_first else None
+        return _slope(flow, state, time, randomness) if self._kicks_first else None
 
     @property
     def _kicks_first(self) -> bool:
-        """Whether the force at the end of a step serves the next one."""
+        """Whether the slope at the end of a step serves the next one."""
         return self.word.replace("O", "")[0] == "B"
 
     def advance(self, flow, state, memory, time, step, randomness):
         ensemble = is_ensemble(state)
         bath = Bath.of(flow, time)
-        force: Any = memory
+        slope: Any = memory
         dissipated = jnp.zeros((state.count,) if ensemble else (), tree.dtype(points(state)))
         now = time
         for index, letter in enumerate(self.word):
@@ -82,21 +82,21 @@ class Splitting(AbstractScheme):
             else:
                 duration = step * self.fractions[index]
             if letter == "A":
-                state, force = drift(flow, state, time, duration), None
+                state, slope = drift(flow, state, time, duration), None
                 now = now + duration
             elif letter == "B":
-                if force is None:
-                    force = _force(flow, state, now, randomness)
-                state, taken = _kick(flow, state, force, duration)
+                if slope is None:
+                    slope = _slope(flow, state, now, randomness)
+                state, taken = _kick(flow, state, slope, duration)
                 dissipated = dissipated + taken
             else:
                 state, heat = bath.relax(state, duration, randomness, stream=index)
                 dissipated = dissipated + heat
         if not self._kicks_first:
-            force = None
-        elif force is None:
-            force = _force(flow, state, time + step, randomness)
-        return state, force, Entry(dissipated)
+            slope = None
+        elif slope is None:
+            slope = _slope(flow, state, time + step, randomness)
+        return state, slope, Entry(dissipated)
 
     def check(self, flow, state):
         check_kinetic(self, flow, state)
@@ -228,36 +228,37 @@ class Bath(eqx.Module):
 def drift(flow: Any, state: Any, time: Any, duration: Any) -> Any:
     """A: the position moves along dH/dp for `duration`."""
     phase = points(state)
-    tangent = _conservative_velocity(flow, state, time, None)
+    raised = points(_raised(flow, state, time, None))
     return with_points(
-        state, Phase(tree.axpy(duration, points(tangent).position, phase.position), phase.momentum)
+        state, Phase(tree.axpy(-duration, raised.position, phase.position), phase.momentum)
     )
 
 
-def _kick(flow: Any, state: Any, force: Any, duration: Any) -> tuple[Any, Any]:
+def _kick(flow: Any, state: Any, slope: Any, duration: Any) -> tuple[Any, Any]:
     """B: (state, energy that a thermostat took)."""
     phase, thermostat = points(state), _thermostat(flow.parts[0].geometry)
     if thermostat is None:
-        new, taken = tree.axpy(duration, force, phase.momentum), 0.0
+        new, taken = tree.axpy(-duration, slope, phase.momentum), 0.0
     else:
+        force = tree.scale(-1.0, slope)
         new, taken = thermostat.kick(phase.momentum, force, duration, batch_axis(state))
     return with_points(state, Phase(phase.position, new)), taken
 
 
-def _force(flow: Any, state: Any, time: Any, randomness: Any) -> Any:
+def _slope(flow: Any, state: Any, time: Any, randomness: Any) -> Any:
+    """dH/dq, which steps hand on: its negative is computed twice in XLA's loops on a CPU."""
     if _thermostat(flow.parts[0].geometry) is not None:
         covector = flow.parts[0].covector(state, time, randomness)
         slope = state.potential_gradient(covector) if is_ensemble(state) else covector
-        return tree.scale(-1.0, slope.position)
-    return points(_conservative_velocity(flow, state, time, randomness)).momentum
+        return slope.position
+    return points(_raised(flow, state, time, randomness)).momentum
 
 
-def _conservative_velocity(flow: Any, state: Any, time: Any, randomness: Any) -> Any:
-    """-K_antisymmetric dH; what is not used of it is never computed."""
+def _raised(flow: Any, state: Any, time: Any, randomness: Any) -> Any:
+    """K dH of the conservative K; what is not used of it is never computed."""
     part = flow.parts[0]
     covector = part.covector(state, time, randomness)
-    conservative = _conservative(part.geometry.at(time))
-    return tree.scale(-1.0, conservative.sharp(state, covector))
+    return _conservative(part.geometry.at(time)).sharp(state, covector)
 
 
 def _conservative(geometry: Any) -> Any:
