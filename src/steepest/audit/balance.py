@@ -191,7 +191,7 @@ def measure(context: Context) -> Defects:
     schemes = [scaled(context.scheme, 1.0 / ratio) for ratio in (1, 4, 16)]
     columns = [
         [
-            _defect(*context.single_step(int(i), float(time), scheme), context.trajectory.chains)
+            _defect(context.single_step(int(i), float(time), scheme)[1], context.trajectory.chains)
             for scheme in schemes
         ]
         for i, time in zip(index, times, strict=True)
@@ -212,7 +212,7 @@ def _sampled(context: Context, count: int) -> np.ndarray:
     return np.unique(np.minimum(found, len(steady) - 1))
 
 
-def _defect(_: Any, row: dict[str, Any], chains: int) -> tuple[float, float, float]:
+def _defect(row: dict[str, Any], chains: int) -> tuple[float, float, float]:
     """(mean, rms, rms exchanged) of the defect of a step over points, from a row of the ledger.
 
     What closes the books after a single step is its defect; the standard error of a mean of n has
