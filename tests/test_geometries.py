@@ -330,7 +330,8 @@ def test_float32_is_kept(name):
 @pytest.mark.parametrize("name", ["Riemannian operator", "Stiefel", "Hyperbolic", "Wasserstein"])
 def test_float32_agrees_with_float64(name):
     for low, high in zip(measured(name, jnp.float32), measured(name), strict=True):
-        for a, b in zip(jax.tree.leaves(low), jax.tree.leaves(high), strict=True):
+        kept = high._replace(fall=None)
+        for a, b in zip(jax.tree.leaves(low), jax.tree.leaves(kept), strict=True):
             assert a.dtype == jnp.float32
             # Condition numbers here are below 100, and 100 eps is 1e-5.
             np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, np.abs(b).max()))
