@@ -12,11 +12,10 @@ from .. import tree
 from ..errors import ArgumentError
 from ..functionals.discrete import discrete_gradient
 from ..roots import root
-from .base import AbstractScheme, check_step
-from .pointwise import advance_points, check_points
+from .pointwise import Pointwise
 
 
-class DiscreteGradient(AbstractScheme):
+class DiscreteGradient(Pointwise):
     """x+ - x = -step K(middle) dF(x, x+) with a discrete gradient: second order, implicit.
 
     Since <dF, x+ - x> = F(x+) - F(x), a conservative flow keeps F and a dissipative one lowers it
@@ -25,18 +24,7 @@ class DiscreteGradient(AbstractScheme):
     (1999) 1021.
     """
 
-    step: float
-
-    def __check_init__(self):
-        check_step(self.step)
-
-    def init(self, flow, state, time, randomness):
-        return None
-
-    def advance(self, flow, state, memory, time, step, randomness):
-        return advance_points(flow, state, lambda own, x: self._one(own, x, time, step))
-
-    def _one(self, flow: Any, x: Any, time: Any, step: Any) -> tuple[Any, Any]:
+    def one(self, flow: Any, x: Any, time: Any, step: Any) -> tuple[Any, Any]:
         part = flow.parts[0]
         now = time + 0.5 * step
         functional, geometry = part.functional.at(now), part.geometry.at(now)
@@ -56,7 +44,7 @@ class DiscreteGradient(AbstractScheme):
         return unravel(flat + step * tangent), step * rate
 
     def check(self, flow, state):
-        check_points(self, flow, state)
+        super().check(flow, state)
         if len(flow.parts) > 1:
             raise ArgumentError("flow", str(flow), f"{self.name} advances a single flow")
 

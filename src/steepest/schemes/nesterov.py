@@ -11,12 +11,11 @@ from typing import Any
 from .. import tree
 from ..errors import ArgumentError
 from ..states import Phase
-from .base import AbstractScheme, check_step
-from .pointwise import advance_points, check_points
+from .pointwise import Pointwise
 from .splitting import check_kinetic, friction_of, hamiltonian
 
 
-class Nesterov(AbstractScheme):
+class Nesterov(Pointwise):
     """Slow down, look ahead, kick by the gradient there, drift.
 
         v = (1 - gamma(t) h) p,   p+ = v - h grad E(q + h v),   q+ = q + h p+
@@ -26,19 +25,18 @@ class Nesterov(AbstractScheme):
     constant one is the variant for strongly convex energies. First order; mass 1, no noise.
     """
 
-    step: float
-
-    def __check_init__(self):
-        check_step(self.step)
-
-    def init(self, flow, state, time, randomness):
-        return None
-
-    def advance(self, flow, state, memory, time, step, randomness):
-        return advance_points(flow, state, lambda own, x: _one(own, x, time, step))
+    def one(self, flow: Any, x: Phase, time: Any, step: Any) -> tuple[Phase, Any]:
+        part, q, p = flow.parts[0], x.position, x.momentum
+        kept = 1.0 - step * friction_of(part.geometry.at(time))
+        slowed = tree.scale(kept, p)
+        potential = hamiltonian(part.functional.at(time)).potential
+        ahead = potential.differential(tree.axpy(step, slowed, q))
+        new = tree.axpy(-step, ahead, slowed)
+        lost = 0.5 * (1.0 - kept**2) * tree.norm_sq(p)
+        return Phase(tree.axpy(step, new, q), new), lost
 
     def check(self, flow, state):
-        check_points(self, flow, state)
+        super().check(flow, state)
         check_kinetic(self, flow, state)
         part = flow.parts[0]
         if friction_of(part.geometry.at(0.0)) is None:
@@ -50,14 +48,3 @@ class Nesterov(AbstractScheme):
     @property
     def order(self):
         return 1
-
-
-def _one(flow: Any, x: Phase, time: Any, step: Any) -> tuple[Phase, Any]:
-    part, q, p = flow.parts[0], x.position, x.momentum
-    kept = 1.0 - step * friction_of(part.geometry.at(time))
-    slowed = tree.scale(kept, p)
-    potential = hamiltonian(part.functional.at(time)).potential
-    ahead = potential.differential(tree.axpy(step, slowed, q))
-    new = tree.axpy(-step, ahead, slowed)
-    lost = 0.5 * (1.0 - kept**2) * tree.norm_sq(p)
-    return Phase(tree.axpy(step, new, q), new), lost

@@ -1,8 +1,8 @@
-"""One point of a flow: what implicit schemes solve for, particle by particle."""
+"""Schemes that move one point: what implicit steps solve for, particle by particle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import abc
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,14 +12,49 @@ from ..errors import ArgumentError
 from ..functionals import ExpectedEnergy
 from ..geometries import Wasserstein
 from ..states.points import each, is_ensemble, is_law, points, with_points
-from .base import Entry
+from .base import AbstractScheme, Entry, check_step
 
 
-def advance_points(flow: Any, state: Any, one: Callable[[Any, Any], tuple[Any, Any]]) -> Any:
-    """(state, None, entry) after `one(flow of a point, point) -> (point, dissipated)` for each."""
-    own = _of_a_point(flow) if is_ensemble(state) else flow
-    new, dissipated = each(lambda x: one(own, x), state)(points(state))
-    return with_points(state, new), None, Entry(jnp.asarray(dissipated, tree.dtype(new)))
+class Pointwise(AbstractScheme):
+    """A scheme that moves every point by itself and remembers nothing: `one` is all of its own.
+
+    It takes flows that move independent points of a flat space, unkicked.
+    """
+
+    step: float
+
+    def __check_init__(self):
+        check_step(self.step)
+
+    @abc.abstractmethod
+    def one(self, flow: Any, x: Any, time: Any, step: Any) -> tuple[Any, Any]:
+        """(point after a step from x, what it dissipated), under the flow of a point."""
+
+    def init(self, flow, state, time, randomness):
+        return None
+
+    def advance(self, flow, state, memory, time, step, randomness):
+        own = _of_a_point(flow) if is_ensemble(state) else flow
+        moved = each(lambda x: self.one(own, x, time, step), state)
+        new, dissipated = moved(points(state))
+        return with_points(state, new), None, Entry(jnp.asarray(dissipated, tree.dtype(new)))
+
+    def check(self, flow, state):
+        if flow.noisy:
+            raise ArgumentError("scheme", self.name, "this flow is noisy: use BAOAB(step)")
+        geometries = [part.geometry.at(0.0) for part in flow.parts]
+        if any(geometry.curved or geometry.adaptive for geometry in geometries):
+            remedy = "the state must be a flat space; use RungeKutta"
+            raise ArgumentError("scheme", self.name, remedy)
+        if is_law(state):
+            raise ArgumentError("scheme", self.name, "it moves points, not a law; use RungeKutta")
+        if not is_ensemble(state):
+            return
+        part = flow.parts[0]
+        energies = isinstance(part.functional, ExpectedEnergy)
+        apart = energies and isinstance(part.geometry, Wasserstein)
+        if len(flow.parts) > 1 or not apart or state.log_weights is not None:
+            raise ArgumentError("scheme", self.name, "it moves independent particles only")
 
 
 def _of_a_point(flow: Any) -> Any:
@@ -28,20 +63,3 @@ def _of_a_point(flow: Any) -> Any:
 
     part = flow.parts[0]
     return Flow(part.functional.energy, part.geometry.ground)
-
-
-def check_points(scheme: Any, flow: Any, state: Any) -> None:
-    """Raises ArgumentError unless the flow moves independent points of a flat space, unkicked."""
-    if flow.noisy:
-        raise ArgumentError("scheme", scheme.name, "this flow is noisy: use BAOAB(step)")
-    geometries = [part.geometry.at(0.0) for part in flow.parts]
-    if any(geometry.curved or geometry.adaptive for geometry in geometries):
-        raise ArgumentError("scheme", scheme.name, "the state must be a flat space; use RungeKutta")
-    if is_law(state):
-        raise ArgumentError("scheme", scheme.name, "it moves points, not a law; use RungeKutta")
-    if not is_ensemble(state):
-        return
-    part = flow.parts[0]
-    apart = isinstance(part.functional, ExpectedEnergy) and isinstance(part.geometry, Wasserstein)
-    if len(flow.parts) > 1 or not apart or state.log_weights is not None:
-        raise ArgumentError("scheme", scheme.name, "it moves independent particles only")

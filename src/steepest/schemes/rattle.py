@@ -17,30 +17,42 @@ from ..geometries.holonomic import Holonomic
 from ..roots import root
 from ..states import Phase
 from ..states.points import is_ensemble
-from .base import AbstractScheme, check_step
-from .pointwise import advance_points, check_points
+from .pointwise import Pointwise
 
 
-class Rattle(AbstractScheme):
+class Rattle(Pointwise):
     """Kick and drift with multipliers that end on g(q) = 0, then on G M^-1 p = 0, to round-off.
 
     For `Flow(Hamiltonian(E, mass), Holonomic(constraint, mass))`. Symplectic on the surface,
     reversible, order 2.
     """
 
-    step: float
+    def one(self, flow: Any, x: Phase, time: Any, step: Any) -> tuple[Phase, Any]:
+        part = flow.parts[0]
+        surface, q, p = part.geometry, x.position, x.momentum
+        force = lambda at, t: part.functional.at(t).potential.differential(at)  # noqa: E731
+        kicked = tree.axpy(-0.5 * step, force(q, time), p)
 
-    def __check_init__(self):
-        check_step(self.step)
+        def pushed(multipliers: Any) -> tuple[Any, Any]:
+            half = tree.add(kicked, surface.normal(q, multipliers))
+            return tree.axpy(step, surface.lighten(q, half), q), half
 
-    def init(self, flow, state, time, randomness):
-        return None
-
-    def advance(self, flow, state, memory, time, step, randomness):
-        return advance_points(flow, state, lambda own, x: _one(own, x, time, step))
+        start = jnp.zeros_like(surface.level(q))
+        # The size of a multiplier; round-off in g/step must not keep `root` from its end.
+        noise = 100.0 * jnp.sqrt(jnp.finfo(start.dtype).eps * tree.norm_sq(q)) / step
+        scale = jax.lax.stop_gradient(jnp.sqrt(tree.norm_sq(kicked)) + noise) + step
+        found = root(lambda m: surface.level(pushed(m)[0]) / step, start, scale)
+        q, half = pushed(found)
+        p = tree.axpy(-0.5 * step, force(q, time + step), half)
+        gram = jax.vmap(lambda e: surface.slide(Phase(q, surface.normal(q, e))), out_axes=1)(
+            jnp.eye(start.size, dtype=start.dtype)
+        )
+        share = jnp.linalg.solve(gram, surface.slide(Phase(q, p)))
+        p = tree.sub(p, surface.normal(q, share))
+        return Phase(q, p), jnp.zeros((), tree.dtype(q))
 
     def check(self, flow, state):
-        check_points(self, flow, state)
+        super().check(flow, state)
         geometry, functional = flow.parts[0].geometry, flow.parts[0].functional
         if is_ensemble(state):
             geometry, functional = geometry.ground, functional.energy
@@ -52,28 +64,3 @@ class Rattle(AbstractScheme):
     @property
     def order(self):
         return 2
-
-
-def _one(flow: Any, x: Phase, time: Any, step: Any) -> tuple[Phase, Any]:
-    part = flow.parts[0]
-    surface, q, p = part.geometry, x.position, x.momentum
-    force = lambda at, t: part.functional.at(t).potential.differential(at)  # noqa: E731
-    kicked = tree.axpy(-0.5 * step, force(q, time), p)
-
-    def pushed(multipliers: Any) -> tuple[Any, Any]:
-        half = tree.add(kicked, surface.normal(q, multipliers))
-        return tree.axpy(step, surface.lighten(q, half), q), half
-
-    start = jnp.zeros_like(surface.level(q))
-    # The size of a multiplier; round-off in g/step must not keep `root` from its end.
-    noise = 100.0 * jnp.sqrt(jnp.finfo(start.dtype).eps * tree.norm_sq(q)) / step
-    scale = jax.lax.stop_gradient(jnp.sqrt(tree.norm_sq(kicked)) + noise) + step
-    found = root(lambda m: surface.level(pushed(m)[0]) / step, start, scale)
-    q, half = pushed(found)
-    p = tree.axpy(-0.5 * step, force(q, time + step), half)
-    gram = jax.vmap(lambda e: surface.slide(Phase(q, surface.normal(q, e))), out_axes=1)(
-        jnp.eye(start.size, dtype=start.dtype)
-    )
-    share = jnp.linalg.solve(gram, surface.slide(Phase(q, p)))
-    p = tree.sub(p, surface.normal(q, share))
-    return Phase(q, p), jnp.zeros((), tree.dtype(q))

@@ -19,12 +19,11 @@ from ..errors import ArgumentError
 from ..roots import root
 from ..states import Phase
 from ..states.points import points
-from .base import AbstractScheme, check_step
 from .collocation import QUADRATURES, table
-from .pointwise import advance_points, check_points
+from .pointwise import Pointwise
 
 
-class Variational(AbstractScheme):
+class Variational(Pointwise):
     """The variational integrator of `order` 2, 4 or 6: implicit, symplectic (eq. 15, 22).
 
     `quadrature`: "gauss" (order 2 is the midpoint rule) or "lobatto" (order 2 is Verlet; needs a
@@ -34,24 +33,16 @@ class Variational(AbstractScheme):
     `McLachlan` are explicit.
     """
 
-    step: float
     accuracy: int = eqx.field(static=True, default=2)
     quadrature: str = eqx.field(static=True, default="gauss")
 
     def __check_init__(self):
-        check_step(self.step)
         if self.accuracy not in (2, 4, 6):
             raise ArgumentError("accuracy", self.accuracy, "2, 4 or 6")
         if self.quadrature not in QUADRATURES:
             raise ArgumentError("quadrature", repr(self.quadrature), f"one of {QUADRATURES}")
 
-    def init(self, flow, state, time, randomness):
-        return None
-
-    def advance(self, flow, state, memory, time, step, randomness):
-        return advance_points(flow, state, lambda own, x: self._one(own, x, time, step))
-
-    def _one(self, flow: Any, x: Any, time: Any, step: Any) -> tuple[Any, Any]:
+    def one(self, flow: Any, x: Any, time: Any, step: Any) -> tuple[Any, Any]:
         """Z_i = x_i - x solves Z = step A f(x + Z); then x+ = x + step sum b_i f(x + Z_i)."""
         flat, unravel = ravel_pytree(x)
         dtype = flat.dtype
@@ -84,7 +75,7 @@ class Variational(AbstractScheme):
         return unravel(flat + step * (weights @ velocity)), step * (weights @ rate)
 
     def check(self, flow, state):
-        check_points(self, flow, state)
+        super().check(flow, state)
         if self.quadrature == "lobatto" and not isinstance(points(state), Phase):
             raise ArgumentError("quadrature", "'lobatto'", "it needs a Phase; use 'gauss'")
 
