@@ -14,7 +14,7 @@ import numpy as np
 
 from .dynamics import Account, in_batches, value_at
 from .frame import Frame
-from .minima import curvature, descend, plain, positive
+from .minima import descend, mode_near, plain
 from .modes import Search, search
 from .proposal import generator
 from .target import Target
@@ -54,13 +54,10 @@ def begin(target: Target, chains: int, key: jax.Array, account: Account) -> Begi
     laplace = False
     if affordable and first.settled:
         account.spend(d)
-        hessian = curvature(frame, first.place)
-        if positive(hessian):
-            newton = np.linalg.solve(hessian, first.slope)
-            # Twice what a quadratic has still to fall: where that is much there is no mode nearby.
-            if first.slope @ newton < 0.1 * d:
-                centre = jnp.asarray(frame.places(first.place - newton), dtype)
-                frame, laplace = Frame.from_precision(target, centre, hessian), True
+        mode = mode_near(frame, first)
+        if mode is not None:
+            centre = jnp.asarray(frame.places(mode[0]), dtype)
+            frame, laplace = Frame.from_precision(target, centre, mode[1]), True
     if dense and not laplace:
         frame = Frame(target, target.start, jnp.asarray(np.eye(d), dtype))
     found = None

@@ -99,6 +99,20 @@ def curvature(frame: Frame, at: np.ndarray) -> np.ndarray:
     return 0.5 * (found + found.T)
 
 
+def mode_near(frame: Frame, end: Descended) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """(place (d,), Hessian (d, d), how far E still falls) of the mode next to a descent's end.
+
+    By one step of Newton's method; None where a quadratic has much left to fall, or none is there.
+    Costs d gradients.
+    """
+    hessian = curvature(frame, end.place)
+    if not positive(hessian):
+        return None
+    newton = np.linalg.solve(hessian, end.slope)
+    twice = float(end.slope @ newton)
+    return (end.place - newton, hessian, 0.5 * twice) if twice < 0.1 * len(newton) else None
+
+
 def positive(matrix: np.ndarray, least: float = 1e-10) -> bool:
     """Whether a symmetric matrix is finite, with all eigenvalues beyond `least` of the largest."""
     if not np.isfinite(matrix).all():

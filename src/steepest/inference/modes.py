@@ -24,7 +24,7 @@ from scipy import stats
 from .certificate import Statement
 from .convexity import STRUCTURE, strong_convexity
 from .frame import Frame
-from .minima import curvature, descend, positive, slope_at
+from .minima import descend, mode_near, slope_at
 from .proposal import generator
 
 SHARE = 0.1
@@ -114,19 +114,14 @@ def search(frame: Frame, budget: int, key: jax.Array) -> Search:
         if not end.settled or end.value > lowest + 20.0 + d:
             continue
         spent += d
-        hessian = curvature(frame, end.place)
-        if not positive(hessian):
+        mode = mode_near(frame, end)
+        if mode is None:
             continue
-        newton = np.linalg.solve(hessian, end.slope)
-        # Twice what a quadratic has still to fall: where that is much there is no mode nearby.
-        if not end.slope @ newton < 0.1 * d:
-            continue
-        mean = end.place - newton
+        mean, hessian, left = mode
         lower = np.linalg.cholesky(np.linalg.inv(hessian))
         if not met(mean):
             volume = float(np.sum(np.log(np.diagonal(lower))))
-            value = end.value - 0.5 * float(end.slope @ newton)
-            parts.append(Part(volume - value, mean, lower))
+            parts.append(Part(volume - (end.value - left), mean, lower))
     return Search(tuple(parts), starts, spent)
 
 
