@@ -17,8 +17,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ..errors import ArgumentError
-from ..functionals import EmpiricalRisk, NegativeLogLikelihood
+from ..flow import Flow
+from ..functionals import EmpiricalRisk, Energy, NegativeLogLikelihood
+from ..geometries import Euclidean
+from ..schemes import Euler
 from ..schemes.base import scaled
+from ..stability import stiffness
 from .algorithm import Algorithm, Composed, Setting
 
 CURVATURE = 16.0
@@ -27,7 +31,6 @@ are made."""
 HEIGHT = 12.0
 """How far up in units of temperature the grid of a section reaches: exp(-12) of the mass is out."""
 DOUBLINGS, POINTS = 24, 257
-ITERATIONS = 30
 NOWHERE = (0.0, 0.0)
 
 
@@ -70,7 +73,8 @@ class OwnSetting(Setting):
         momentum = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), place.shape))
         one = np.eye(place.size, dtype=place.dtype)
         energy = lambda x: functional(unravel(x))  # noqa: E731
-        steepest = _largest_curvature(energy, place, key)
+        found = stiffness(Flow(Energy(energy), Euclidean()), place, Euler(1.0))
+        steepest = 0.0 if found is None else found.rate
         return cls(
             start=np.asarray(place),
             cloud=np.asarray(place) + spread * noise,
@@ -172,16 +176,3 @@ def _confined(section: Callable[[Any], Any], start: float, temperature: float) -
         else:
             return float(x[first - 1]), float(x[last + 1])
     return NOWHERE
-
-
-def _largest_curvature(energy: Callable[[Any], Any], place: Any, key: Any) -> float:
-    """The largest absolute second derivative at a place, by power iteration."""
-    product = jax.jit(lambda v: jax.jvp(jax.grad(energy), (place,), (v,))[1])
-    direction, size = jax.random.normal(key, place.shape, place.dtype), 0.0
-    for _ in range(ITERATIONS):
-        direction = direction / jnp.linalg.norm(direction)
-        direction = product(direction)
-        size = float(jnp.linalg.norm(direction))
-        if not np.isfinite(size) or size == 0.0:
-            return 0.0
-    return size
