@@ -59,10 +59,7 @@ class Run:
 
     def begin(self, state: Any) -> tuple[Any, Any] | None:
         """The first save and the carry; None inside a trace. Raises where no run can start."""
-        arrays, static = split(self.flow, self.scheme)
-        (times, states, rows), carry, found = compiled_begin(
-            arrays, state, self.words, self.start, static=static, mesh=self.mesh
-        )
+        (times, states, rows), carry, found = self._begin(state)
         # A tracer may hide in a closure of the flow: then what it computed is one.
         if any(isinstance(x, Tracer) for x in jax.tree.leaves((states, rows, found))):
             return None
@@ -74,6 +71,10 @@ class Run:
                 "functional", f"value {value} at the initial state", "start where F is finite"
             )
         return (times, states, rows), carry
+
+    def _begin(self, state: Any) -> Any:
+        arrays, static = split(self.flow, self.scheme)
+        return compiled_begin(arrays, state, self.words, self.start, static=static, mesh=self.mesh)
 
     def trace(self, state: Any, steps: int) -> Any:
         """(times, states, rows) of the whole run inside somebody else's trace."""
@@ -255,7 +256,6 @@ def single_step(
     `flow` is bound to the state; the rows are those of `ledger.record`, with an axis of one save.
     """
     run = Run(flow, scheme, randomness, time, 1, ledger, capacity=Run.slots(state, like))
-    arrays, static = split(flow, scheme)
-    first, carry, _ = compiled_begin(arrays, state, run.words, time, static=static, mesh=None)
+    first, carry, _ = run._begin(state)
     after = run._advance(carry, (1, 1))[2]
     return first[2].columns(np.asarray), jax.tree.map(lambda x: x[:1], after).columns(np.asarray)

@@ -15,14 +15,13 @@ from . import environment, folder
 from .ingredients import FUNCTIONALS, LAW_FUNCTIONALS
 from .spec import Spec, override, parse_spec, read_tables
 
-PRECISION, SAVE_EVERY = "float64", 4
+PRECISION, SAVE_EVERY, STEP = "float64", 4, 0.05
 DEFAULTS: dict[str, Any] = {
     "geometry": {"kind": "euclidean"},
-    "scheme": {"kind": "euler", "step": 0.05},
+    "scheme": {"kind": "euler", "step": STEP},
     "run": {"steps": 400, "precision": PRECISION},
 }
 """What the spec of an atlas need not have."""
-STEP = 0.05
 
 
 @dataclasses.dataclass(frozen=True)

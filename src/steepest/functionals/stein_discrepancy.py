@@ -55,7 +55,7 @@ class SteinDiscrepancy(AbstractFunctional):
     def lifted(self, state: Particles, slope: Any = None) -> Float[Array, "n 2d"]:
         """Rows (x_i, score at x_i); `slope`: grad E at each particle, where it is known."""
         if slope is None:
-            slope = state.vmap(self.energy.differential)(state.positions)
+            slope = self.energy.differentials(state.positions, state.axis)
         score = coordinates(Particles(slope, None, state.axis)) / -self.temperature
         return SteinKernel.lift(coordinates(state), score)
 
