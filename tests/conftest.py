@@ -4,6 +4,7 @@ import jax
 import pytest
 from typer.testing import CliRunner
 
+from steepest import store
 from steepest.cli.app import app
 from steepest.summary import load_arviz
 
@@ -48,3 +49,23 @@ def steepest(tmp_path, monkeypatch):
         return result.exit_code, result.output
 
     return steepest
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """Ends the next run when it has written that many checkpoints; then again as it was."""
+    write = store.write
+
+    def killed_after(count):
+        left = [count]
+
+        def counted(*arguments):
+            write(*arguments)
+            left[0] -= 1
+            if left[0] == 0:
+                monkeypatch.setattr(store, "write", write)
+                raise SystemExit(137)
+
+        monkeypatch.setattr(store, "write", counted)
+
+    return killed_after

@@ -2,7 +2,6 @@
 
 import arviz
 import numpy as np
-import pytest
 
 from steepest import store
 from test_compare import SPEC, write_rows
@@ -27,26 +26,6 @@ batch_size = 32
 count = 100
 steps = 5
 """
-
-
-@pytest.fixture
-def killed_after(monkeypatch):
-    """Ends the next command when it has written that many checkpoints."""
-    write = store.write
-
-    def killed_after(count):
-        left = [count]
-
-        def counted(*arguments):
-            write(*arguments)
-            left[0] -= 1
-            if left[0] == 0:
-                monkeypatch.setattr(store, "write", write)
-                raise SystemExit(137)
-
-        monkeypatch.setattr(store, "write", counted)
-
-    return killed_after
 
 
 def broken_and_resumed(steepest, killed_after, *words):
