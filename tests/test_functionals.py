@@ -160,6 +160,20 @@ def test_differentials_of_many_states_are_those_of_each(axis):
     np.testing.assert_allclose(turn(np.asarray(found.momentum)), p / [1.0, 4.0], rtol=1e-15)
 
 
+class Doubled(st.Hamiltonian):
+    """With a differential of its own, and nothing said of many states."""
+
+    def differential(self, state):
+        return jax.tree.map(lambda x: 2.0 * x, super().differential(state))
+
+
+def test_a_differential_of_ones_own_is_that_of_many_states():
+    x = st.Phase(jnp.ones((3, 2)), jnp.full((3, 2), 4.0))
+    found = Doubled(QUADRATIC, 2.0).differentials(x, 0)
+    np.testing.assert_array_equal(found.position, 2.0)
+    np.testing.assert_array_equal(found.momentum, 4.0)
+
+
 def test_time_dependent_energy_is_frozen_by_at():
     energy = st.Energy(lambda x, t: t * jnp.sum(x), time_dependent=True)
     later = 3 * float(X.sum())

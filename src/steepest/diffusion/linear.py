@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Key
 from .. import tree
 from ..errors import ArgumentError
 from ..flow import Flow
-from ..functionals import Energy, Hamiltonian
+from ..functionals import Energy, Hamiltonian, PhaseEnergy
 from ..geometries import Friction, Symplectic
 from ..geometries.base import Scaled
 from ..noise import Thermal
@@ -121,27 +121,10 @@ class LinearProcess(eqx.Module):
             pace = reverse.factor
             reverse = Scaled(reverse.part, lambda s: pace(self.end - s))
         thermal = self.forward.thermal if noise else None
-        functional = Energy(energy, time_dependent=True)
-        return Flow(_OnPhase(functional) if reverse.kinetic else functional, reverse, thermal)
-
-
-class _OnPhase(Hamiltonian):
-    """An energy of the whole point (q, p), where a flow expects a Hamiltonian."""
-
-    def __init__(self, energy: Any):
-        self.potential, self.mass = energy, 1.0
-
-    def __call__(self, state):
-        return self.potential(state)
-
-    def differential(self, state):
-        return self.potential.differential(state)
-
-    def estimate(self, state, randomness):
-        return self.differential(state)
-
-    def at(self, time):
-        return _OnPhase(self.potential.at(time))
+        if reverse.kinetic:
+            of_phase = lambda q, p, s: energy(Phase(q, p), s)  # noqa: E731
+            return Flow(PhaseEnergy(of_phase, time_dependent=True), reverse, thermal)
+        return Flow(Energy(energy, time_dependent=True), reverse, thermal)
 
 
 class CriticallyDamped(LinearProcess):

@@ -35,6 +35,12 @@ class Resolved(eqx.Module):
 class AbstractFunctional(eqx.Module):
     """The map state -> number (eq. 9), with its differential by automatic differentiation."""
 
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        # A differential of its own is that of many states too, whatever the parent has for them.
+        if "differential" in cls.__dict__ and "differentials" not in cls.__dict__:
+            cls.differentials = AbstractFunctional.differentials
+
     @abc.abstractmethod
     def __call__(self, state: Any) -> Float[Array, ""]:
         """F(state)."""
