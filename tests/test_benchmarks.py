@@ -57,7 +57,17 @@ def test_goals_read_tables_of_every_kind():
         f"### x\n\n{head}|",
         "| hmc | 9,131 | 500 | 150 |",
         "| NumPyro NUTS, dense | not by 1,000 | 100 | 90 |",
+        "| BlackJAX MCLMC | 18,262 (9,000) | 50 | 30 |",
     ]
+    brackets = (
+        "| target | budget | in bracket | lower held |\n|---|---|---|---|\n"
+        "| mixture of two | 2000 | 99 of 100 | 99 |\n| mixture of two | 8000 | 47 of 50 | 50 |"
+    )
+    certified = (
+        "| method | family | certified |\n|---|---|---|\n| hmc | groups | yes |\n\n"
+        "| method | runs | certified | beyond the bound |\n|---|---|---|---|\n"
+        "| hmc | 240 | 50 | 2 |\n| all | 240 | 50 | 2 |"
+    )
     timed = [
         {"contender": "Fisher, 512 rows, 7 products", "ratio": 1.0, "remark": "20 steps (19-21)"},
         {"contender": "optax.adam, tuned", "ratio": 3.0, "remark": "400 steps (390-410)"},
@@ -68,6 +78,8 @@ def test_goals_read_tables_of_every_kind():
             _record("bridges", "epsilon=0.1 d=2", bridge),
             _record("posteriors", "logistic regression, d = 31", rows),
             _record("optimizers", "perceptron", rows=timed),
+            _record("evidence", "mixture of two", [brackets]),
+            _record("calibration", "hmc", [certified]),
         ]
     )
     measured = {g.name: verdict(g, found) for g in GOALS if g.measure(found) is not None}
@@ -82,6 +94,9 @@ def test_goals_read_tables_of_every_kind():
             pytest.approx(150 / 90),
             "held",
         ),
+        "6.3 logistic regression, d = 31: gradients, BlackJAX MCLMC / hmc": (2.0, "held"),
+        "6.4 mixture of two: share of brackets with log Z": (0.94, "missed"),
+        "6.5 share of certified answers beyond their bound": (0.04, "held"),
         "5.2 perceptron: steps, tuned Adam / Fisher": (20.0, "held"),
         "5.2 perceptron: fastest of Adam, momentum, muon / Fisher": (3.0, "held"),
     }

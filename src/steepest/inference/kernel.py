@@ -36,14 +36,15 @@ class KernelState(eqx.Module):
 class Kernel(NamedTuple):
     """`init(position) -> state` and `step(key, state) -> (state, info)`, pure and traceable."""
 
-    init: Callable[[Any], KernelState]
+    init: Callable[..., KernelState]
     step: Callable[[Any, KernelState], tuple[KernelState, Entry]]
 
 
 def as_kernel(flow: AbstractFlow, scheme: AbstractScheme) -> Kernel:
     """The step of `solve(flow, ..., scheme=scheme)` for a loop of one's own.
 
-    `init` takes a state of the flow; under a kinetic geometry a bare position starts at rest.
+    `init` takes a state of the flow; under a kinetic geometry a bare position starts at rest. It
+    draws nothing, and ignores the key that the loops of BlackJAX pass with the position.
     `info` is the scheme's `Entry`: heat, acceptance, divergence. With one and the same key at every
     step the states are those of `solve` with that key; keys that are split work as well. Raises
     ArgumentError for ingredients that do not fit.
@@ -54,7 +55,7 @@ def as_kernel(flow: AbstractFlow, scheme: AbstractScheme) -> Kernel:
         raise ArgumentError("scheme", type(scheme).__name__, "one with a step, e.g. Euler(0.1)")
     kinetic = any(part.geometry.kinetic for part in flow.parts)
 
-    def init(position: Any) -> KernelState:
+    def init(position: Any, _key: Any = None, /) -> KernelState:
         state = tree.as_float(position, "position")
         if kinetic and not isinstance(points(state), Phase):
             state = Phase.at_rest(state)
