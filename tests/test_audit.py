@@ -115,6 +115,37 @@ def test_noise_at_the_wrong_temperature_fails_three_checks():
         assert audit[name].passed is False, str(audit)
 
 
+class Relative(st.geometries.AbstractGeometry):
+    """K = diag(x^2), whose divergence is 2 x; `share` of it is what the geometry says."""
+
+    share: float
+
+    def sharp(self, state, covector):
+        return state**2 * covector
+
+    def sqrt(self, state, white):
+        return state * white[0]
+
+    def divergence(self, state):
+        return self.share * 2.0 * state
+
+
+@pytest.mark.parametrize("share, defect", [(1.0, 0.0), (0.9, 0.1), (0.0, 1.0)])
+def test_a_bath_without_the_divergence_of_k_fails_the_audit(share, defect):
+    flow = st.Flow(st.Energy(energy), Relative(share), st.Thermal(0.1))
+    run = st.solve(flow, jnp.ones(2), scheme=st.Euler(1e-3), steps=4, key=KEY)
+    check = run.audit()["divergence of K"]
+    np.testing.assert_allclose(check.residual, defect, atol=1e-12)
+    assert check.passed is (share == 1.0)
+
+
+def test_a_field_that_would_hide_a_method_is_refused_at_once():
+    with pytest.raises(st.ArgumentError, match=r"Paced\.rate: .* has a method"):
+
+        class Paced(Euclidean):
+            rate: float
+
+
 def test_kinetic_noise_at_the_wrong_temperature_fails_the_kinetic_temperature():
     class HotBath(st.Thermal):
         def at(self, time):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,23 @@ class ArgumentError(SteepestError, ValueError):
     def __init__(self, argument: str, given: Any, remedy: str):
         self.argument, self.given, self.remedy = argument, given, remedy
         super().__init__(f"{argument}: got {given}; {remedy}")
+
+
+def refuse_hidden_methods(cls: type) -> None:
+    """Raises ArgumentError where a new field of a class has the name of a method of its parents.
+
+    The field would take the method's place, and what calls it would fail far from here.
+    """
+    for name in inspect.get_annotations(cls):
+        for parent in cls.__mro__[1:]:
+            if name in inspect.get_annotations(parent):
+                break
+            if callable(parent.__dict__.get(name)):
+                raise ArgumentError(
+                    f"{cls.__name__}.{name}",
+                    "a field",
+                    f"{parent.__name__} has a method of this name: take another for the field",
+                )
 
 
 class Diverged(SteepestError):

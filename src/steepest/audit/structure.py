@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from .. import tree
 from ..geometries import Wasserstein
@@ -33,6 +34,7 @@ def structure_checks(context: Context) -> list[Check]:
         )
 
     worst, negative, mismatch, norms, judged_linear = 0.0, 0.0, 0.0, [], False
+    spreads: list[float] = []
     for part in context.flow.parts:
         # Transport of an ensemble is judged at one of its points, what couples particles on several
         # of them; a law that is known as a whole, as a whole.
@@ -59,6 +61,9 @@ def structure_checks(context: Context) -> list[Check]:
                 a, white = random(state), tuple(random(state) for _ in range(count))
                 squared, rate = _noise_norm(judged, state, a, white)
                 mismatch = max(mismatch, abs(squared - rate) / (abs(rate) + 1e-300))
+                if _varies(judged) and tree.size(state) <= SEVERAL:
+                    given, true, size = (float(x) for x in _spread(judged, state, a))
+                    spreads.append(abs(given - true) / (size + 1e-300))
     # A backward-stable solve errs by eps times the condition number: sqrt(eps) admits condition
     # numbers up to 1/sqrt(eps), while a wrong operator errs by its own relative defect.
     tolerance = float(np.sqrt(np.finfo(tree.dtype(sample)).eps))
@@ -81,7 +86,31 @@ def structure_checks(context: Context) -> list[Check]:
                 "the noise has covariance 2 T K: |S^T a|^2 = <a, K a>",
             )
         )
+    if spreads:
+        why = "the drift T div K, without which the Gibbs law is another: <a, div K> = tr D(K^T a)"
+        checks.append(Check.compare("divergence of K", max(spreads), tolerance, why))
     return checks
+
+
+def _varies(geometry: Any) -> bool:
+    """Whether the Gibbs law takes a drift T div K that is not zero by itself."""
+    return not (geometry.constant or geometry.curved or geometry.follows_volume)
+
+
+@eqx.filter_jit
+def _spread(geometry: Any, state: Any, a: Any) -> tuple[Any, Any, Any]:
+    """(<a, div K> as the geometry has it, as its `sharp` says, the size of what is summed)."""
+    flat, unravel = ravel_pytree(state)
+
+    def column(x: Any) -> Any:
+        point = unravel(x)
+        _, pull = jax.vjp(lambda c: geometry.sharp(point, c), a)
+        return ravel_pytree(pull(a)[0])[0]
+
+    rows = jax.jacfwd(column)(flat)
+    found = geometry.divergence(state)
+    given = 0.0 if found is None else tree.dot(a, found)
+    return jax.numpy.asarray(given), jax.numpy.trace(rows), jax.numpy.sum(jax.numpy.abs(rows))
 
 
 def _ground(geometry: Any) -> Any | None:

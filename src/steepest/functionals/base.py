@@ -18,7 +18,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .. import tree
-from ..errors import ArgumentError
+from ..errors import ArgumentError, refuse_hidden_methods
 
 
 class Resolved(eqx.Module):
@@ -37,6 +37,7 @@ class AbstractFunctional(eqx.Module):
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
+        refuse_hidden_methods(cls)
         # A differential of its own is that of many states too, whatever the parent has for them.
         if "differential" in cls.__dict__ and "differentials" not in cls.__dict__:
             cls.differentials = AbstractFunctional.differentials

@@ -20,7 +20,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .. import tree
-from ..errors import ArgumentError
+from ..errors import ArgumentError, refuse_hidden_methods
 from ..states.points import pairing
 
 
@@ -34,6 +34,10 @@ class Observed(eqx.Module):
 
 class AbstractGeometry(eqx.Module):
     """The map K, with what a flow, its noise and its schemes need of it."""
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        refuse_hidden_methods(cls)
 
     @abc.abstractmethod
     def sharp(self, state: Any, covector: Any) -> Any:

@@ -16,7 +16,7 @@ import jax
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, refuse_hidden_methods
 
 
 class Entry(eqx.Module):
@@ -41,6 +41,10 @@ class AbstractScheme(eqx.Module):
     """One way of advancing time by `step`."""
 
     step: eqx.AbstractVar[Any]
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        refuse_hidden_methods(cls)
 
     @abc.abstractmethod
     def init(self, flow: Any, state: Any, time: Any, randomness: Any) -> Any:
