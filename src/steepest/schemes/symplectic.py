@@ -47,7 +47,7 @@ def McLachlan(step: float, order: int = 2) -> Splitting:  # noqa: N802
         middle = 1.0 - 2.0 * LEAST
         return Splitting(step, "ABABA", (LEAST, 0.5, middle, 0.5, LEAST), 2)
     if order != 4:
-        raise ArgumentError("order", order, "2 or 4")
+        raise ArgumentError("order", order, "its orders are 2 and 4")
     drifts, kicks = ATELA
     pairs = [x for pair in zip(kicks, drifts, strict=True) for x in pair]
     return Splitting(step, "BA" * 4, tuple(pairs), 4)
