@@ -94,7 +94,8 @@ def structure_checks(context: Context) -> list[Check]:
 
 def _varies(geometry: Any) -> bool:
     """Whether the Gibbs law takes a drift T div K that is not zero by itself."""
-    return not (geometry.constant or geometry.curved or geometry.follows_volume)
+    still = geometry.constant or geometry.adaptive
+    return not (still or geometry.curved or geometry.follows_volume)
 
 
 @eqx.filter_jit
