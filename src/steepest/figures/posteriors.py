@@ -90,7 +90,8 @@ def cost_figure(
         axes.annotate(
             shorten(name),
             (cost, height),
-            xytext=(5, 4),
+            xytext=(6, 5 if height > tolerance else -5),  # away from the line
+            va="bottom" if height > tolerance else "top",
             textcoords="offset points",
             color=theme.muted,
             fontsize=8,
@@ -98,11 +99,11 @@ def cost_figure(
     axes.axhline(tolerance, color=theme.second, lw=1, ls="--")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     if max(gradients) < 3 * min(gradients):
         axes.set_xscale("linear")
         axes.locator_params(axis="x", nbins=4)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("gradients")
     axes.set_ylabel("bound on the error, sds")
     axes.set_title("What certainty cost")
