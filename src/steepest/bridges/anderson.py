@@ -20,14 +20,14 @@ SMALL = 100.0
 
 
 class Memory(NamedTuple):
-    """dx and dR (DEPTH, n), newest first, of which `count` hold; the last x, R and error.
+    """dx and dR (DEPTH, n), newest first, of which `held` hold; the last x, R and error.
 
     `plain`: steps still to be taken plainly; `patience`: how many there will be the next time.
     """
 
     moves: Float[Array, "k n"]
     turns: Float[Array, "k n"]
-    count: Array
+    held: Array
     x: Float[Array, " n"]
     residual: Float[Array, " n"]
     error: Array
@@ -49,16 +49,16 @@ def remembered(
     worse = (error > memory.error) & (memory.plain == 0)
     moves = jnp.concatenate([(x - memory.x)[None], memory.moves[:-1]])
     turns = jnp.concatenate([(residual - memory.residual)[None], memory.turns[:-1]])
-    count = jnp.where(worse, 0, jnp.minimum(memory.count + 1, DEPTH))
+    held = jnp.where(worse, 0, jnp.minimum(memory.held + 1, DEPTH))
     plain = jnp.where(worse, memory.patience, jnp.maximum(memory.plain - 1, 0))
     patience = jnp.where(worse, 2 * memory.patience, memory.patience)
-    return Memory(moves, turns, count, x, residual, error, plain, patience)
+    return Memory(moves, turns, held, x, residual, error, plain, patience)
 
 
 def extrapolated(memory: Memory, weights: Float[Array, " n"]) -> Float[Array, " n"]:
     """The next x; `weights` of the coordinates in |.|."""
     x, residual = memory.x, memory.residual
-    holds = jnp.arange(DEPTH) < jnp.where(memory.plain > 0, 0, memory.count)
+    holds = jnp.arange(DEPTH) < jnp.where(memory.plain > 0, 0, memory.held)
     turns = jnp.where(holds[:, None], memory.turns, 0.0)
     # Gram and Schmidt, twice for each: small matrices cost more to compile than they save.
     moves, basis = jnp.where(holds[:, None], memory.moves, 0.0), []

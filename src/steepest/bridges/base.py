@@ -24,9 +24,12 @@ def compiled(method: Callable[..., Any]) -> Any:
     return call
 
 
-class Of:
-    """In a class body `name = Of("part")`: what `part` has under this name is this one's."""
+def of(part: str) -> Any:
+    """In a class body `name = of("part")`: what `part` has under this name is this one's."""
+    return _Of(part)
 
+
+class _Of:
     def __init__(self, part: str):
         self.part = part
 

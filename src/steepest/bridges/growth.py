@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
 from ..states import Particles
-from .base import AbstractBridge, Of, compiled
+from .base import AbstractBridge, compiled, of
 from .sinkhorn import Potentials, transform
 
 
@@ -44,17 +44,23 @@ class GrowthBridge(AbstractBridge):
     gap: Float[Array, ""]
     error: Float[Array, ""]
 
-    method = Of("lineages")
-    why = Of("lineages")
-    dimension = Of("lineages")
-    horizon = Of("lineages")
-    drift = Of("lineages")
-    backward_drift = Of("lineages")
-    reference_drift = Of("lineages")
-    sample = Of("lineages")
-    sample_backward = Of("lineages")
-    sample_paths = Of("lineages")
-    expected_end = Of("lineages")
+    method = of("lineages")
+    why = of("lineages")
+    drift = of("lineages")
+    backward_drift = of("lineages")
+    reference_drift = of("lineages")
+    sample = of("lineages")
+    sample_backward = of("lineages")
+    sample_paths = of("lineages")
+    expected_end = of("lineages")
+
+    @property
+    def dimension(self):
+        return self.lineages.dimension
+
+    @property
+    def horizon(self):
+        return self.lineages.horizon
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -85,9 +85,11 @@ class SchrodingerBridge:
 
         gaussian: none (points are replaced by their moments, and a note says so). mixture:
         components, covariance, steps, batch, rate. sinkhorn: tolerance, most, n (draws of a law
-        without points). grid: tolerance, most. network: network, width, depth, rounds, steps,
-        pairs, batch, learning_rate, and mixture, the options of what it starts from. With growth
-        the method is that of the lineages (by default sinkhorn), and the result a GrowthBridge.
+        without points). grid: tolerance, most (with 1 the bridge is what a diffusion model of
+        finite time is; each more narrows the gap at its end). network: network, width, depth,
+        rounds, steps, pairs, batch, learning_rate, and mixture, the options of what it starts from.
+        With growth the method is that of the lineages (by default sinkhorn), and the result a
+        GrowthBridge.
         """
         if method not in METHODS:
             raise ArgumentError("method", repr(method), f"one of {METHODS}")
