@@ -262,7 +262,8 @@ def fit_networks(
     d = reference.dimension
     first, second, build, key = jax.random.split(key, 4)
     if network is None:
-        network = Perceptron(d, build, width=width, depth=depth, dtype=jnp.float32)
+        make = eqx.filter_jit(Perceptron)  # one program, not one for each of its arrays
+        network = make(d, build, width=width, depth=depth, dtype=jnp.float32)
     _check(network, d)
     laws = whitened(reference, source, target)
     unit = linear_reference(brownian(0.5), jnp.zeros(d, reference.rates.dtype), 1.0)
