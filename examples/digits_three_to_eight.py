@@ -68,7 +68,7 @@ def picture(path: Path) -> None:
                 for k, image in enumerate([apart[i], *paths[:, i]]):
                     panels[i, first + k].imshow(image.reshape(8, 8), "gray_r", vmin=0, vmax=1)
                     if i == 0:
-                        title = "t = 0" if k == 0 else name if k == 3 else f"{TIMES[k - 1]:g}"
+                        title = f"{name}\nt = 0" if k == 0 else f"\n{TIMES[k - 1]:g}"
                         panels[0, first + k].set_title(title, fontsize=9)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)

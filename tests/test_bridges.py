@@ -11,6 +11,7 @@ import steepest as st
 from steepest.bridges import (
     LinearBridge,
     SchrodingerBridge,
+    anderson,
     audit,
     brownian,
     known_pair,
@@ -18,9 +19,9 @@ from steepest.bridges import (
     unexplained,
 )
 from steepest.bridges.audit import _markov, two_samples
-from steepest.bridges.potential import drawn_ends, ends
+from steepest.bridges.potential import drawn_ends, drawn_index, ends
 from steepest.bridges.reference import linear_reference
-from steepest.bridges.sinkhorn import sinkhorn, transform
+from steepest.bridges.sinkhorn import _exp, sinkhorn, transform
 from steepest.bridges.store import load, save
 from steepest.errors import ArgumentError
 from steepest.kernels import pairs
@@ -230,8 +231,9 @@ def test_sinkhorn_is_the_dense_one_in_any_number_of_blocks(monkeypatch):
     u, v = 2 * rng.normal(size=(40, 3)), 2 * rng.normal(size=(31, 3)) + 1
     want = dense_sinkhorn(u, v)
     a, b = jnp.full(40, 1 / 40), jnp.full(31, 1 / 31)
-    for entries in (2**22, 4 * 31 * 7):
+    for entries, sketch in ((2**22, 1024), (4 * 31 * 7, 16)):  # whole; in blocks, from some points
         monkeypatch.setattr(pairs, "ENTRIES", entries)
+        monkeypatch.setattr("steepest.bridges.sinkhorn.SKETCH", sketch)
         jax.clear_caches()
         found = sinkhorn(jnp.asarray(u), a, jnp.asarray(v), b, 1e-10, 20000)
         assert float(found.error) <= 1e-10
@@ -240,6 +242,57 @@ def test_sinkhorn_is_the_dense_one_in_any_number_of_blocks(monkeypatch):
         np.testing.assert_allclose(found.g + shift, want[1], atol=1e-7)
     again = transform(jnp.asarray(u), jnp.asarray(v), b, found.g)
     np.testing.assert_allclose(again, found.f, atol=1e-8)
+
+
+def test_extrapolation_solves_what_is_linear_and_is_given_up_where_it_does_harm():
+    """x -> x + R(x) of three coordinates: four steps. After harm 1, 2, 4, ... plain steps."""
+    rng = np.random.default_rng(0)
+    A, x = jnp.asarray(0.3 * rng.normal(size=(3, 3)) - np.eye(3)), jnp.asarray(rng.normal(size=3))
+    memory = anderson.Memory.empty(x)
+    for _ in range(5):
+        residual = A @ x + 1.0
+        memory = anderson.remembered(memory, x, residual, jnp.linalg.norm(residual))
+        x = anderson.extrapolated(memory, jnp.full(3, 1 / 3))
+    np.testing.assert_allclose(A @ x, -1.0, atol=1e-9)
+    plain = []
+    for error in (1.0, 2.0, 2.0, 3.0, 2.0, 2.0, 3.0):
+        memory = anderson.remembered(memory, x, residual, jnp.asarray(error))
+        plain.append(int(memory.plain))
+        if plain[-1]:
+            step = anderson.extrapolated(memory, jnp.full(3, 1 / 3)) - x
+            np.testing.assert_array_equal(step, x + residual - x)
+    assert plain == [1, 0, 0, 2, 1, 0, 4]
+
+
+def test_exponentials_of_single_precision():
+    """Rounding x costs |x| 2^-24, the polynomial 1e-7."""
+    x = np.linspace(-80.0, 20.0, 20001, dtype=np.float32)
+    found, want = np.asarray(_exp(jnp.asarray(x)), float), np.exp(x.astype(float))
+    assert np.all(np.abs(found / want - 1.0) < 2e-7 + 2.0**-23 * np.abs(x))
+
+
+class Given:
+    """Uniform numbers chosen beforehand."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def uniform(self, shape, dtype):
+        return jnp.asarray(self.share, dtype).reshape(shape)
+
+
+def test_a_column_is_drawn_where_the_running_sum_passes_the_share():
+    """In one group and in several; columns without weight are never drawn."""
+    rng = np.random.default_rng(0)
+    for k in (5, 300):
+        weights = rng.exponential(size=(50, k)) * (rng.uniform(size=(50, k)) < 0.6)
+        weights[:, :2], share = (0.0, 0.1), rng.uniform(size=50)
+        share[:2] = 1e-300, 1.0 - 1e-16
+        found = drawn_index(jnp.log(jnp.asarray(weights)), Given(share))
+        sums = np.cumsum(weights, axis=1)
+        want = np.sum(sums <= (np.minimum(share, 1 - 1e-15) * sums[:, -1])[:, None], axis=1)
+        np.testing.assert_array_equal(found, want)
+        assert np.all(weights[np.arange(50), found] > 0)
 
 
 def test_cold_sinkhorn_is_the_optimal_assignment():

@@ -292,7 +292,9 @@ def _backward_equation(bridge: Any, x: Any, time: Any) -> tuple[Array, Array]:
     reference = bridge.reference
 
     def pulled(p: Array) -> Array:
-        return 0.5 * (bridge.drift(p[None], time)[0] - _own(reference, p)) / reference.temperature
+        return (
+            0.5 * (bridge.drift(p[None], time)[0] - reference.velocity(p)) / reference.temperature
+        )
 
     def one(x: Array) -> tuple[Array, Array]:
         log = lambda p, t: bridge.log_potential(p[None], t)[0]  # noqa: E731
@@ -301,11 +303,7 @@ def _backward_equation(bridge: Any, x: Any, time: Any) -> tuple[Array, Array]:
         pull = pulled(x)
         # The Laplacian from the drift: that the drift is the gradient is part of the check.
         bend = jnp.trace(jax.jacfwd(pulled)(x))
-        terms = (rate, _own(reference, x) @ slope, reference.temperature * (bend + pull @ slope))
+        terms = (rate, reference.velocity(x) @ slope, reference.temperature * (bend + pull @ slope))
         return sum(terms), sum(jnp.abs(t) for t in terms)  # type: ignore[return-value]
 
     return jax.lax.map(one, x)
-
-
-def _own(reference: Any, x: Any) -> Array:
-    return reference.along(reference.drift(reference.turned(x)))

@@ -24,6 +24,22 @@ def compiled(method: Callable[..., Any]) -> Any:
     return call
 
 
+def of(part: str) -> Any:
+    """In a class body `name = of("part")`: what `part` has under this name is this one's."""
+    return _Of(part)
+
+
+class _Of:
+    def __init__(self, part: str):
+        self.part = part
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self if owner is None else getattr(getattr(owner, self.part), self.name)
+
+
 class AbstractBridge(eqx.Module):
     """The law of paths over [0, horizon] nearest a reference, with both ends given (eq. 71).
 
@@ -47,6 +63,10 @@ class AbstractBridge(eqx.Module):
     @abc.abstractmethod
     def backward_drift(self, x: Float[Array, "n d"], time: Any) -> Float[Array, "n d"]:
         """b - 2 T grad log rho_t, t > 0: run backwards the process drifts by minus this."""
+
+    @abc.abstractmethod
+    def reference_drift(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """The drift of the reference alone, which no target pulls."""
 
     @abc.abstractmethod
     def sample(self, x: Float[Array, "n d"], key: Key[Array, ""]) -> Float[Array, "n d"]:

@@ -71,6 +71,9 @@ class BridgeChain(AbstractBridge):
     def backward_drift(self, x, time):
         return self._along("backward_drift", "left", x, time)
 
+    def reference_drift(self, x):
+        return self.legs[0].reference_drift(x)
+
     def sample(self, x, key):
         for leg, k in zip(self.legs, jax.random.split(key, len(self.legs)), strict=True):
             x = leg.sample(x, k)

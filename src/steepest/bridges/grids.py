@@ -81,11 +81,11 @@ class GridBridge(AbstractBridge):
 
     def drift(self, x, time):
         logs = _log(self.potentials(time)[0])
-        return self._own(x) + 2.0 * self.temperature * _slope(self.grid, logs, x)
+        return self.reference_drift(x) + 2.0 * self.temperature * _slope(self.grid, logs, x)
 
     def backward_drift(self, x, time):
         logs = _log(self.potentials(time)[1])
-        return self._own(x) - 2.0 * self.temperature * _slope(self.grid, logs, x)
+        return self.reference_drift(x) - 2.0 * self.temperature * _slope(self.grid, logs, x)
 
     def sample(self, x, key):
         return self.sample_paths(x, self.span[None], key)[0]
@@ -102,7 +102,7 @@ class GridBridge(AbstractBridge):
         index = jnp.clip(jnp.round(jnp.asarray(times) / step).astype(int) - 1, 0, None)
         return path[index]
 
-    def _own(self, x: Any) -> Any:
+    def reference_drift(self, x):
         return _between(self.grid, self.own, x)
 
     def _table(self, times: Any, side: int) -> Any:
@@ -229,7 +229,7 @@ def _walk(bridge: GridBridge, x: Any, times: Any, step: Any, table: Any, key: An
     def move(x: Any, now: Any) -> Any:
         logs, k = now
         pull = sign * 2.0 * bridge.temperature * _slope(bridge.grid, logs, x)
-        drift = bridge._own(x) + pull
+        drift = bridge.reference_drift(x) + pull
         kick = jnp.sqrt(2.0 * bridge.temperature * jnp.abs(step))
         x = x + step * drift + kick * jax.random.normal(k, x.shape, x.dtype)
         x = jnp.where(x < low, 2.0 * low - x, jnp.where(x > high, 2.0 * high - x, x))

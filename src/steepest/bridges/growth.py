@@ -7,14 +7,13 @@ has pi = a b exp(f + g - C)/r with pi_1 = a exp(-f/price), pi_2 = b exp(-g/price
 transported; its law of paths is a Schroedinger bridge between pi_1 and pi_2. A path from x to y
 carries at time t = s T the mass exp(((1 - s) f(x) + s g(y))/price) relative to pi: it grows at a
 constant rate, and the moving mass is a at the start and b at the end, exactly.
-Sources: Chizat, Peyre, Schmitzer and Vialard, Math. Comp. 87 (2018) 2563 (scaling); Sejourne,
-Vialard and Peyre, AISTATS 2022 (the shift of constants); Schiebinger et al., Cell 176 (2019) 928
-(growth of cells from rows of the plan).
+Sources: Chizat, Peyre, Schmitzer and Vialard, Math. Comp. 87 (2018) 2563; Schiebinger et al., Cell
+176 (2019) 928 (growth of cells from rows of the plan). The potentials are Sinkhorn's, at a price.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,18 +22,8 @@ from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
 from ..states import Particles
-from .base import AbstractBridge, compiled
-from .sinkhorn import transform
-
-
-class Scaled(NamedTuple):
-    """f, g, how far pi_2 is from b exp(-g/price) (share of the mass), iterations, primal - dual."""
-
-    f: Array
-    g: Array
-    error: Array
-    iterations: Array
-    gap: Array
+from .base import AbstractBridge, compiled, of
+from .sinkhorn import Potentials, transform
 
 
 class GrowthBridge(AbstractBridge):
@@ -55,15 +44,23 @@ class GrowthBridge(AbstractBridge):
     gap: Float[Array, ""]
     error: Float[Array, ""]
 
-    @property
-    def method(self) -> str:
-        """Of the lineages."""
-        return self.lineages.method
+    method = of("lineages")
+    why = of("lineages")
+    drift = of("lineages")
+    backward_drift = of("lineages")
+    reference_drift = of("lineages")
+    sample = of("lineages")
+    sample_backward = of("lineages")
+    sample_paths = of("lineages")
+    expected_end = of("lineages")
 
     @property
-    def why(self) -> str:
-        """Why this."""
-        return self.lineages.why
+    def dimension(self):
+        return self.lineages.dimension
+
+    @property
+    def horizon(self):
+        return self.lineages.horizon
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -76,33 +73,6 @@ class GrowthBridge(AbstractBridge):
             "(5 % to 95 % of the points)"
         )
         return (*self.lineages.notes, said)
-
-    @property
-    def dimension(self):
-        return self.lineages.dimension
-
-    @property
-    def horizon(self):
-        return self.lineages.horizon
-
-    def drift(self, x, time):
-        return self.lineages.drift(x, time)
-
-    def backward_drift(self, x, time):
-        return self.lineages.backward_drift(x, time)
-
-    def sample(self, x, key):
-        return self.lineages.sample(x, key)
-
-    def expected_end(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        """E[X_T | X_0 = x] of lineages."""
-        return self.lineages.expected_end(x)
-
-    def sample_backward(self, y, key):
-        return self.lineages.sample_backward(y, key)
-
-    def sample_paths(self, x, times, key):
-        return self.lineages.sample_paths(x, times, key)
 
     def marginal(self, time, key=None, n=1000):
         """Points with weights; `mass(time)` is their total."""
@@ -171,53 +141,21 @@ def _soft(x: Any, y: Any, w: Any, g: Any, mass: Any) -> Any:
 
 
 @jax.jit
-def scale(
-    u: Float[Array, "n d"],
+def duality_gap(
     a: Float[Array, " n"],
-    v: Float[Array, "m d"],
     b: Float[Array, " m"],
     masses: Float[Array, "2"],
     price: Float[Array, ""],
-    tolerance: float = 1e-6,
-    most: int = 5000,
-) -> Scaled:
-    """Both potentials in turn, damped, with the best constant moved between them each time.
-
-    `a`, `b`: shares that sum to one. A turn contracts by price/(price + 1), squared.
-    """
-    r, soft = jnp.sqrt(masses[0] * masses[1]), damping(price)
-
-    def half(x: Any, y: Any, w: Any, g: Any, mass: Any) -> Any:
-        return -soft * _soft(x, y, w, g, mass / r)
-
-    def survive(w: Any, f: Any, mass: Any) -> Any:
-        return mass * jnp.sum(w * jnp.exp(-f / price))
-
-    def step(carry: Scaled) -> Scaled:
-        f = half(u, v, b, carry.g, masses[1])
-        shift = 0.5 * price * jnp.log(survive(a, f, masses[0]) / survive(b, carry.g, masses[1]))
-        f, g = f + shift, carry.g - shift
-        new = half(v, u, a, f, masses[0])
-        ends = jnp.exp(g - new / soft)  # pi_2 / b
-        error = jnp.sum(b * jnp.abs(ends - jnp.exp(-g / price))) / jnp.sum(b * ends)
-        return Scaled(f, new, error, carry.iterations + 1, carry.gap)
-
-    def going(carry: Scaled) -> Array:
-        return (carry.error > tolerance) & (carry.iterations < most)
-
-    one = jnp.asarray(jnp.inf, u.dtype)
-    start = Scaled(jnp.zeros_like(a), jnp.zeros_like(b), one, jnp.asarray(0), one)
-    found = jax.lax.while_loop(going, step, start)
-    g = found.g
-    f = half(u, v, b, g, masses[1])
-    # pi_1 is a exp(-f/price) now, and pi_2 nearly b exp(-g/price): what is left is the gap.
-    first = masses[0] * a * jnp.exp(-f / price)
-    last = masses[1] * b * jnp.exp(g - half(v, u, a, f, masses[0]) / soft)
+    found: Potentials,
+) -> Float[Array, ""]:
+    """Primal - dual for each unit joined, of potentials whose rows are exact."""
+    first = masses[0] * a * jnp.exp(-found.f / price)
+    last, survived = masses[1] * found.columns, masses[1] * b * jnp.exp(-found.g / price)
     mass = jnp.sum(first)
-    primal = jnp.sum(first * f) + jnp.sum(last * g) - mass
+    primal = jnp.sum(first * found.f) + jnp.sum(last * found.g) - mass
     primal = primal + price * (_kl(first, masses[0] * a) + _kl(last, masses[1] * b))
-    dual = price * (masses[0] - survive(a, f, masses[0]) + masses[1] - survive(b, g, masses[1]))
-    return found._replace(f=f, gap=(primal - dual + mass) / mass)
+    dual = price * (masses[0] - mass + masses[1] - jnp.sum(survived))
+    return (primal - dual + mass) / mass
 
 
 def _kl(p: Any, q: Any) -> Any:

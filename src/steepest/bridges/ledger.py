@@ -62,7 +62,7 @@ def ledger(bridge: Any, key: Key[Array, ""] | None = None, n: int = 2000) -> Bri
         x, weights = _nodes(law)
         now = jnp.asarray(time, x.dtype)
         ahead, back = bridge.drift(x, now), bridge.backward_drift(x, now)
-        v, w = 0.5 * (ahead + back), 0.5 * (ahead - back) - _own(bridge, x)
+        v, w = 0.5 * (ahead + back), 0.5 * (ahead - back) - bridge.reference_drift(x)
         pairs = ((v, v), (w, w), (v, w))
         rows.append(jnp.stack([weights @ jnp.sum(a * b, axis=1) for a, b in pairs]))
     vv, ww, vw = jnp.stack(rows, axis=1)
@@ -88,9 +88,3 @@ def _nodes(law: Any) -> tuple[Array, Array]:
 
 def _temperature(bridge: Any) -> Array:
     return bridge.temperature if isinstance(bridge, GridBridge) else bridge.reference.temperature
-
-
-def _own(bridge: Any, x: Array) -> Array:
-    if isinstance(bridge, GridBridge):
-        return bridge._own(x)
-    return bridge.reference.along(bridge.reference.drift(bridge.reference.turned(x)))

@@ -16,11 +16,12 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key
 
 from ..errors import ArgumentError
+from ..random import Randomness
 from ..states import Gaussian, GaussianMixture, Particles
 from ..states.divergences import Estimate
 from .base import AbstractBridge, compiled
 from .gaussians import whitened
-from .potential import Ends, drawn_ends, ends, log_end
+from .potential import Ends, drawn_ends, drawn_index, ends, log_end, normals
 from .reference import LinearReference
 
 ENTRIES = 2**22
@@ -58,6 +59,9 @@ class LinearBridge(AbstractBridge):
         pull = factor * self._ends(z, time).slopes
         return self.reference.pulled(z, pull)
 
+    def reference_drift(self, x):
+        return self.reference.velocity(x)
+
     @compiled
     def log_potential(self, x: Float[Array, "n d"], time: Any = 0.0) -> Float[Array, " n"]:
         """log phi_t(x), whose gradient is the pull of the target."""
@@ -88,7 +92,7 @@ class LinearBridge(AbstractBridge):
     def sample_backward(self, y, key):
         u = self.reference.white_source(self.starts.positions)
         v, logs = self.reference.white_target(y), self._start_logs()
-        chosen = jax.random.categorical(key, _products(v, u) + logs, axis=1)
+        chosen = drawn_index(_products(v, u) + logs, Randomness.from_key(key))
         return self.starts.positions[chosen]
 
     @compiled
@@ -108,7 +112,7 @@ class LinearBridge(AbstractBridge):
             ahead = f1 * z + s1
             mean = ahead + jnp.where(whole > 0, q1 * f2 / safe, 0.0) * (y - f2 * ahead - s2)
             spread = jnp.sqrt(jnp.where(whole > 0, q1 * q2 / safe, 0.0))
-            z = mean + spread * jax.random.normal(k, z.shape, z.dtype)
+            z = mean + spread * normals(z, Randomness.from_key(k))
             return (z, time), z
 
         keys = jax.random.split(rest, times.shape[0])

@@ -29,11 +29,12 @@ from jaxtyping import Array, Float, Key
 from ..diffusion import descent
 from ..diffusion.networks import Perceptron
 from ..errors import ArgumentError, Diverged
+from ..random import Randomness
 from ..states import GaussianMixture, Particles
 from ..states.divergences import Estimate
 from .base import AbstractBridge, compiled
 from .mixtures import draw, fit_mixture
-from .potential import drawn_ends, ends
+from .potential import drawn_ends, ends, normals
 from .reference import LinearReference, brownian, linear_reference
 
 STEPS = 30
@@ -89,7 +90,7 @@ class Half(eqx.Module):
             v = drawn_ends(self.potential, mu, D, noise)
             share = jnp.where(D > 0, (D - after) / jnp.where(D > 0, D, 1.0), 0.0)
             mu = mu + share * (v - mu)
-            mu = mu + jnp.sqrt(share * after) * jax.random.normal(shake, mu.shape, mu.dtype)
+            mu = mu + jnp.sqrt(share * after) * normals(mu, Randomness.from_key(shake))
             return mu, shown
 
         after = jnp.concatenate([left[1:], left[-1:]])
@@ -134,6 +135,9 @@ class NetworkBridge(AbstractBridge):
         mu, D, factor = self.reference.coming(z, time)
         pull = factor * self.back.slopes(mu, 1.0 - D, 1.0 - time / self.horizon)
         return self.reference.pulled(z, -pull)
+
+    def reference_drift(self, x):
+        return self.reference.velocity(x)
 
     def sample(self, x, key):
         return self.sample_paths(x, self.horizon[None], key)[0]
@@ -258,7 +262,8 @@ def fit_networks(
     d = reference.dimension
     first, second, build, key = jax.random.split(key, 4)
     if network is None:
-        network = Perceptron(d, build, width=width, depth=depth, dtype=jnp.float32)
+        make = eqx.filter_jit(Perceptron)  # one program, not one for each of its arrays
+        network = make(d, build, width=width, depth=depth, dtype=jnp.float32)
     _check(network, d)
     laws = whitened(reference, source, target)
     unit = linear_reference(brownian(0.5), jnp.zeros(d, reference.rates.dtype), 1.0)
@@ -331,7 +336,7 @@ def _loss(network: Any, data: Any, key: Any, batch: int) -> Any:
     D = jax.vmap(lambda s: reference.remaining(s * reference.horizon))(place)
     D, place = jnp.where(back, 1.0 - D, D), jnp.where(back, 1.0 - place, place)
     mu = D * u + (1.0 - D) * v
-    mu = mu + jnp.sqrt(D * (1.0 - D)) * jax.random.normal(noise, mu.shape, mu.dtype)
+    mu = mu + jnp.sqrt(D * (1.0 - D)) * normals(mu, Randomness.from_key(noise))
     known = jax.vmap(lambda m, D: ends(half.potential, m[None], D).slopes[0])(mu, D)
     wanted = (v - mu) / D - known
     return jnp.mean(D * (half.correction(mu, place) - wanted) ** 2)

@@ -19,9 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
+from ..random import Randomness
 from ..states import GaussianMixture, Particles
+
+GROUP = 64
+"""Columns that are searched at once."""
 
 
 class Ends(NamedTuple):
@@ -95,15 +99,15 @@ def drawn_ends(
 
     Nothing of size (n, k, d) is made where S is diagonal.
     """
-    pick, move = jax.random.split(key)
+    pick, move = map(Randomness.from_key, jax.random.split(key))
     if isinstance(potential, Particles):
         found = _ends(potential, mu, D)
-        return potential.positions[jax.random.categorical(pick, found.logs, axis=1)]
-    r, xi = potential.means, jax.random.normal(move, mu.shape, mu.dtype)
+        return potential.positions[drawn_index(found.logs, pick)]
+    r, xi = potential.means, normals(mu, move)
     if potential.scales.ndim == 3:
         found = _ends(potential, mu, D)
         assert found.scales is not None
-        chosen = jax.random.categorical(pick, found.logs, axis=1)
+        chosen = drawn_index(found.logs, pick)
         mean = jnp.take_along_axis(found.means, chosen[:, None, None], axis=1)[:, 0]
         return mean + jnp.einsum("nij,nj->ni", found.scales[chosen], xi)
     S = potential.scales**2
@@ -113,9 +117,45 @@ def drawn_ends(
     still = jnp.sum(0.5 * r**2 * (1.0 + D * Q - P - 2.0 * Q), 1) - 0.5 * jnp.sum(jnp.log(G), 1)
     logs = jax.nn.log_softmax(potential.log_weights) + still
     logs = logs + mu @ ((P + Q) * r).T - 0.5 * mu**2 @ P.T
-    chosen = jax.random.categorical(pick, logs, axis=1)
+    chosen = drawn_index(logs, pick)
     r, Q = r[chosen], Q[chosen]
     return r + Q * (mu - r) + D * Q * r + jnp.sqrt(D * Q) * xi
+
+
+def drawn_index(logs: Float[Array, "n k"], randomness: Randomness) -> Int[Array, " n"]:
+    """A column for each row with the probability exp(logs), up to a factor.
+
+    By one uniform number a row and two searches among sums: of groups of columns, then within one.
+    """
+    n, k = logs.shape
+    width = k if k <= GROUP else math.isqrt(k - 1) + 1
+    weights = jnp.exp(logs - jnp.max(logs, axis=1, keepdims=True))
+    groups = jnp.pad(weights, ((0, 0), (0, -k % width))).reshape(n, -1, width)
+    share = randomness.uniform((n,), logs.dtype)
+    group, rest = _found(jnp.sum(groups, axis=2), share)
+    within = jnp.take_along_axis(groups, group[:, None, None], axis=1)[:, 0]
+    return group * width + _found(within, rest)[0]
+
+
+def _found(weights: Array, share: Array) -> tuple[Array, Array]:
+    """Where the running sum first exceeds `share` of the whole, and the share within the column.
+
+    A column without weight is never found.
+    """
+    k = weights.shape[1]
+    sums = jnp.matmul(weights, jnp.triu(jnp.ones((k, k), weights.dtype)), precision="highest")
+    least = 1.0 - 4.0 * jnp.finfo(weights.dtype).eps
+    wanted = jnp.minimum(share, least) * sums[:, -1]
+    index = jnp.sum(sums[:, :-1] <= wanted[:, None], axis=1)
+    own, end = (jnp.take_along_axis(a, index[:, None], axis=1)[:, 0] for a in (weights, sums))
+    return index, jnp.clip(1.0 - (end - wanted) / own, 0.0, 1.0)
+
+
+def normals(like: Float[Array, "n d"], randomness: Randomness) -> Float[Array, "n d"]:
+    """Both of each pair: the first half of the rows, and the second."""
+    n, d = like.shape
+    halves = [half.normal((-(-n // 2), d), like.dtype) for half in randomness.pair(0)]
+    return jnp.concatenate(halves)[:n]
 
 
 def log_end(potential: GaussianMixture, v: Float[Array, "n d"]) -> Float[Array, " n"]:

@@ -21,7 +21,7 @@ from ..states import Density, Gaussian, Particles
 from .base import AbstractBridge
 from .gaussians import gaussian_potential
 from .grids import fit_grid
-from .growth import GrowthBridge, scale
+from .growth import GrowthBridge, duality_gap
 from .linear import LinearBridge
 from .mixtures import draw, fit_mixture
 from .networks import fit_networks
@@ -85,9 +85,11 @@ class SchrodingerBridge:
 
         gaussian: none (points are replaced by their moments, and a note says so). mixture:
         components, covariance, steps, batch, rate. sinkhorn: tolerance, most, n (draws of a law
-        without points). grid: tolerance, most. network: network, width, depth, rounds, steps,
-        pairs, batch, learning_rate, and mixture, the options of what it starts from. With growth
-        the method is that of the lineages (by default sinkhorn), and the result a GrowthBridge.
+        without points). grid: tolerance, most (with 1 the bridge is what a diffusion model of
+        finite time is; each more narrows the gap at its end). network: network, width, depth,
+        rounds, steps, pairs, batch, learning_rate, and mixture, the options of what it starts from.
+        With growth the method is that of the lineages (by default sinkhorn), and the result a
+        GrowthBridge.
         """
         if method not in METHODS:
             raise ArgumentError("method", repr(method), f"one of {METHODS}")
@@ -174,15 +176,17 @@ class SchrodingerBridge:
         self._check_precision(reference, starts, stops)
         u, v = reference.white_source(starts.positions), reference.white_target(stops.positions)
         masses, price = jnp.asarray(self.masses, u.dtype), jnp.asarray(self.growth, u.dtype)
-        found = scale(u, starts.weights, v, stops.weights, masses, price, tolerance, most)
-        logs = jnp.log(starts.weights) - found.f / price, jnp.log(stops.weights) + found.g
+        a, b = starts.weights, stops.weights
+        found = sinkhorn(u, a, v, b, tolerance, most, masses, 1.0 / price)
+        gap = duality_gap(a, b, masses, price, found)
+        logs = jnp.log(a) - found.f / price, jnp.log(b) + found.g
         why = "lineages of a plan with growth" if method == "auto" else "asked for"
         first = Particles(starts.positions, logs[0])
         if method in ("auto", "sinkhorn"):
             notes = [*self.notes, "it ends on points of the target only"]
             lineages: Any = _atoms(reference, first, v, logs[1], why, notes)
         else:
-            last = Particles(stops.positions, jnp.log(stops.weights) - found.g / price)
+            last = Particles(stops.positions, jnp.log(b) - found.g / price)
             joined = SchrodingerBridge(self.reference, first, last, self.horizon)
             lineages = joined.solve(method, solve, **options)
         if not float(found.error) <= tolerance:
@@ -194,10 +198,9 @@ class SchrodingerBridge:
                     f"{float(found.error):.2g} off: a lower price, or a larger `most`",
                 ),
             )
-        bridge = GrowthBridge(
-            lineages, starts, stops, found.f, found.g, masses, price, found.gap, found.error
+        return GrowthBridge(
+            lineages, starts, stops, found.f, found.g, masses, price, gap, found.error
         )
-        return bridge
 
     def _grid(self, why: str, key: Any, **options: Any) -> AbstractBridge:
         return fit_grid(

@@ -120,6 +120,10 @@ class LinearReference(eqx.Module):
         """p - k z."""
         return self.push - self.rates * z
 
+    def velocity(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+        """The drift at x, in its own axes."""
+        return self.along(self.drift(self.turned(x)))
+
     @formula
     def pulled(self, z: Float[Array, "n d"], pull: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """p - k z + 2 T pull, in the axes of x: the drift at z of what is drawn by `pull`."""

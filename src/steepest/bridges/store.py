@@ -211,7 +211,8 @@ def _networks(content: Any, arrays: Any, told: Any) -> NetworkBridge:
     halves = []
     for name in ("ahead", "back"):
         part = {key[len(name) + 1 :]: a for key, a in arrays.items() if key.startswith(f"{name}_")}
-        like = Perceptron(reference.dimension, jax.random.key(0), width=width, depth=depth)
+        make = eqx.filter_eval_shape
+        like = make(Perceptron, reference.dimension, jax.random.key(0), width=width, depth=depth)
         leaves, structure = jax.tree.flatten(like)
         found = [part[f"leaf_{i}"] for i in range(len(leaves))]
         if any(a.shape != b.shape for a, b in zip(found, leaves, strict=True)):
