@@ -15,7 +15,8 @@ from .harness import Contender
 
 LOW = few_evaluations.LOW
 CASES = ("sampling", "training step")
-PARTS = ("quality", "orders", *CASES)
+QUALITY = {"quality, d = 2": (2, 4), "quality, d = 32": (32, 8)}
+PARTS = (*QUALITY, "orders", *CASES)
 CONTENDERS = {
     "sampling": [
         Contender("hand-written JAX", __name__, "hand_sampling"),
@@ -31,10 +32,9 @@ CONTENDERS = {
 
 
 def tables(rounds: int, only: str | None):
-    if only is None or only in "quality":
-        for dimension, components in ((2, 4), (32, 8)):
-            yield from few_evaluations.quality(dimension, components)
-    if only is None or only in "orders":
+    for case in harness.chosen(QUALITY, only):
+        yield from few_evaluations.quality(*QUALITY[case])
+    if harness.chosen(["orders"], only):
         yield few_evaluations.orders()
     for case in harness.chosen(CASES, only):
         yield harness.table(case, harness.compare(CONTENDERS[case], case, rounds))
