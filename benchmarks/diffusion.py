@@ -1,31 +1,22 @@
 """Samplers at few evaluations beside diffusers', and the speed of sampling and of a training step.
 
-Quality: exact scores of Gaussian mixtures; the error is the root mean square distance, per
-coordinate, to the end of the probability flow from the same noise (an upper bound of W2 to the law,
-without the sampling error of a W2 estimate); medians over seeds, each a mixture of its own. All
-see the same noise and the same score; diffusers' schedulers run on Karras's grid, the setting
-that serves them best over all counts. Ours follows one rule at every count: `Anchored` of order 2
-with corrector, uniform in the angle. It knows the mean and the covariance of the data, as every
-trained model does; diffusers' do not use them.
+Quality and orders: `few_evaluations`.
 Speed: a perceptron of width 128, 1000 points, 20 evaluations; a training step of 256 points.
 """
 
 from __future__ import annotations
 
-import statistics
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import harness
+from . import few_evaluations, harness
 from .harness import Contender
 
-COUNTS = (5, 10, 20, 50)
-SEEDS, POINTS = 10, 256
-LOW, HIGH = 2e-3, 80.0
+LOW = few_evaluations.LOW
 CASES = ("sampling", "training step")
-PARTS = ("quality", *CASES)
+QUALITY = {"quality, d = 2": (2, 4), "quality, d = 32": (32, 8)}
+PARTS = (*QUALITY, "orders", *CASES)
 CONTENDERS = {
     "sampling": [
         Contender("hand-written JAX", __name__, "hand_sampling"),
@@ -41,144 +32,12 @@ CONTENDERS = {
 
 
 def tables(rounds: int, only: str | None):
-    if only is None or only in "quality":
-        for dimension, components in ((2, 4), (32, 8)):
-            yield quality(dimension, components)
+    for case in harness.chosen(QUALITY, only):
+        yield from few_evaluations.quality(*QUALITY[case])
+    if harness.chosen(["orders"], only):
+        yield few_evaluations.orders()
     for case in harness.chosen(CASES, only):
         yield harness.table(case, harness.compare(CONTENDERS[case], case, rounds))
-
-
-def mixture(seed: int, d: int, k: int):
-    """(log weights, means, covariances) of scale about one."""
-    rng = np.random.default_rng(seed)
-    means = 2.0 * rng.normal(size=(k, d)) / max(1.0, np.sqrt(d) / 2)
-    roots = 0.4 * rng.normal(size=(k, d, 2 * d)) / np.sqrt(2 * d)
-    covariances = np.einsum("kij,klj->kil", roots, roots) + 0.004 * np.eye(d)
-    return 0.3 * rng.normal(size=k), means, covariances
-
-
-def quality(d: int, k: int) -> str:
-    with jax.enable_x64(True):
-        rows: dict[str, dict[int, list[float]]] = {}
-        for seed in range(SEEDS):
-            for name, count, error in _one_seed(seed, d, k):
-                rows.setdefault(name, {}).setdefault(count, []).append(error)
-    lines = [
-        f"### exact scores, d = {d}, {k} components, median of {SEEDS} seeds",
-        "",
-        "| sampler | " + " | ".join(f"{n} evaluations" for n in COUNTS) + " |",
-        "|---|" + "---|" * len(COUNTS),
-    ]
-    for name, found in rows.items():
-        cells = [f"{statistics.median(found[n]):.4f}" if n in found else "–" for n in COUNTS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
-
-
-def _one_seed(seed: int, d: int, k: int):
-    import steepest as st
-    from steepest import diffusion
-
-    logs, means, covariances = mixture(seed, d, k)
-    law = st.GaussianMixture(logs, means, np.linalg.cholesky(covariances))
-    model, process = diffusion.ExactMixture(law), diffusion.EDM(start=LOW, end=HIGH)
-    white = np.random.default_rng(1000 + seed).normal(size=(POINTS, d))
-    start = st.Particles.from_positions(jnp.asarray(HIGH * white))
-    key = jax.random.key(seed)
-
-    def run(scheme, steps, **options):
-        found = diffusion.sample(
-            process, model, key, POINTS, scheme=scheme, steps=steps, start=start, **options
-        )
-        return np.asarray(found)
-
-    fine = diffusion.Anchored.of(model, solver_order=4)
-    end = run(fine, 500)
-
-    def error(x):
-        return float(np.sqrt(np.mean((x - end) ** 2)))
-
-    denoise = jax.jit(jax.vmap(lambda x, s: model.denoise(x, jnp.asarray(1.0), s), (0, None)))
-
-    def clean(x, sigma):
-        return np.asarray(denoise(jnp.asarray(x), jnp.asarray(float(sigma))))
-
-    for count in COUNTS:
-        yield (
-            "steepest Anchored (the default)",
-            count,
-            error(run(diffusion.Anchored.of(model), count)),
-        )
-        for order in (1, 2, 3):
-            scheme = diffusion.MultiStep(solver_order=order)
-            yield f"steepest DPM-Solver++ {order}M", count, error(run(scheme, count))
-        for order in (2, 3):
-            scheme = diffusion.UniPC(solver_order=order)
-            yield f"steepest UniPC {order}", count, error(run(scheme, count))
-        yield "steepest Heun", count, error(run(diffusion.Heun(), (count + 1) // 2))
-        yield from ((name, count, error(x)) for name, x in peers(clean, HIGH * white, count))
-
-
-def peers(clean, start, count):
-    """diffusers' schedulers on the same denoiser: (name, end)."""
-    import diffusers
-    import torch
-
-    common = dict(sigma_min=LOW, sigma_max=HIGH, sigma_data=0.5, num_train_timesteps=1000)
-    edm = {
-        "diffusers EDM DPM++2M": diffusers.EDMDPMSolverMultistepScheduler(solver_order=2, **common),
-        "diffusers EDM DPM++3M": diffusers.EDMDPMSolverMultistepScheduler(solver_order=3, **common),
-        "diffusers EDM Euler": diffusers.EDMEulerScheduler(**common),
-    }
-    for name, scheduler in edm.items():
-        scheduler.set_timesteps(count)
-        x = torch.as_tensor(start)
-        for i, t in enumerate(scheduler.timesteps):
-            sigma = float(scheduler.sigmas[i])
-            scheduler.scale_model_input(x, t)  # keeps the scheduler's own count
-            # The schedulers apply EDM's skip and output scales: hand them what gives the denoiser.
-            skip = 0.25 / (0.25 + sigma**2)
-            out = 0.5 * sigma / np.sqrt(0.25 + sigma**2)
-            wanted = (clean(x.numpy(), sigma) - skip * x.numpy()) / out
-            x = scheduler.step(torch.as_tensor(wanted), t, x).prev_sample
-        yield name, x.numpy()
-    # In the variance-preserving clock: 1000 levels of the scaled-linear kind, the network's noise.
-    options = dict(beta_start=1e-4, beta_end=0.02, num_train_timesteps=1000)
-    multistep = dict(final_sigmas_type="zero", use_karras_sigmas=True)
-    clocked = {
-        "diffusers DDIM": diffusers.DDIMScheduler(
-            clip_sample=False, timestep_spacing="trailing", **options
-        ),
-        "diffusers Heun": diffusers.HeunDiscreteScheduler(use_karras_sigmas=True, **options),
-        "diffusers Euler": diffusers.EulerDiscreteScheduler(use_karras_sigmas=True, **options),
-        "diffusers UniPC 2": diffusers.UniPCMultistepScheduler(
-            solver_order=2, **multistep, **options
-        ),
-        "diffusers UniPC 3": diffusers.UniPCMultistepScheduler(
-            solver_order=3, **multistep, **options
-        ),
-    }
-    for name, scheduler in clocked.items():
-        steps = (count + 1) // 2 if "Heun" in name else count
-        scheduler.set_timesteps(steps)
-        alphas = np.sqrt(np.asarray(scheduler.alphas_cumprod, float))
-        exploding = "Heun" in name or name == "diffusers Euler"
-        first = float(scheduler.sigmas[0]) if hasattr(scheduler, "sigmas") else None
-        x = torch.as_tensor(start / HIGH)
-        if exploding:
-            x = x * first
-        for i, t in enumerate(scheduler.timesteps):
-            if hasattr(scheduler, "sigmas"):
-                sigma = float(scheduler.sigmas[i])
-            else:
-                a = alphas[int(t)]
-                sigma = float(np.sqrt(1 - a**2) / a)
-            if exploding:
-                scheduler.scale_model_input(x, t)
-            y = x.numpy() if exploding else x.numpy() * np.sqrt(1 + sigma**2)
-            noise = (y - clean(y, sigma)) / sigma
-            x = scheduler.step(torch.as_tensor(noise), t, x).prev_sample
-        yield name, x.numpy()
 
 
 WIDTH, DEPTH, BATCH, DRAWN, STEPS = 128, 3, 256, 1000, 20

@@ -74,7 +74,7 @@ def test_goals_read_tables_of_every_kind():
     ]
     found = Records(
         [
-            _record("diffusion", "quality", [quality]),
+            _record("diffusion", "quality, d = 2", [quality]),
             _record("bridges", "epsilon=0.1 d=2", bridge),
             _record("posteriors", "logistic regression, d = 31", rows),
             _record("optimizers", "perceptron", rows=timed),
@@ -83,7 +83,7 @@ def test_goals_read_tables_of_every_kind():
         ]
     )
     measured = {g.name: verdict(g, found) for g in GOALS if g.measure(found) is not None}
-    start = "8.2 {} evaluations: Anchored / best of diffusers, the worse of two d"
+    start = "8.2 {} evaluations: Anchored / best of diffusers, the worst of two d, two errors"
     assert measured == {
         start.format(5): (0.5, "held"),
         start.format(10): (2.0, "missed"),

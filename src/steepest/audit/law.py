@@ -18,17 +18,20 @@ def law_checks(context: Context) -> list[Check]:
     if isinstance(context.trajectory.states, Density):
         return [_mass(context), _positivity(context), *_gibbs(context)]
     if isinstance(context.trajectory.states, (Gaussian, GaussianMixture)) and context.single:
-        return [_projection(context)]
+        return _projection(context)
     return []
 
 
-def projection_residual(flow: Any, state: Any, time: Any = 0.0) -> float:
+def projection_residual(flow: Any, state: Any, time: Any = 0.0) -> float | None:
     """The share of the dissipation that a family of laws cannot follow, between 0 and 1.
 
     1 - <dF, K dF> / <psi, K psi>: the rate of the family, whose velocity is the projection of the
     law's own on its tangent space, against the rate of a law free to move anywhere (eq. 56-57).
+    None under a geometry that only the family has (`Parametric`).
     """
     rate, full = _rates(flow.bind(state), state, time)
+    if full is None:
+        return None
     return 1.0 - float(rate) / float(full) if full > 0 else 0.0
 
 
@@ -50,7 +53,7 @@ def _rates(flow: Any, state: Any, time: Any) -> tuple[Any, Any]:
     return flow.rate_per_point(state, time), full
 
 
-def _projection(context: Context) -> Check:
+def _projection(context: Context) -> list[Check]:
     """Reported, not judged: how far the family follows is the user's choice of it."""
     last = len(context.trajectory) - 1
     shares = [
@@ -59,8 +62,11 @@ def _projection(context: Context) -> Check:
         )
         for i in (0, last // 2, last)
     ]
-    why = "of the dissipation the family misses " + ", ".join(f"{s:.2g}" for s in shares)
-    return Check.undecided("projection residual", why + " at the start, half-way and the end")
+    known = [f"{share:.2g}" for share in shares if share is not None]
+    if not known:
+        return []
+    why = f"of the dissipation the family misses {', '.join(known)}"
+    return [Check.undecided("projection residual", why + " at the start, half-way and the end")]
 
 
 def _mass(context: Context) -> Check:

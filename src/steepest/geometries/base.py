@@ -89,10 +89,11 @@ class AbstractGeometry(eqx.Module):
         """log sqrt(det K), up to a constant: the spread of the noise, for Metropolis ratios."""
         raise ArgumentError("geometry", self.name, "Metropolis needs a flat or Riemannian geometry")
 
-    def full_rate(self, state: Any, variation: Callable[[Any], Any]) -> Float[Array, ""]:
+    def full_rate(self, state: Any, variation: Callable[[Any], Any]) -> Float[Array, ""] | None:
         """<psi, K psi> of a law free to move anywhere, psi = `variation` a function on space.
 
-        A family of laws follows it only as far as its tangent space reaches (eq. 56).
+        A family of laws follows it only as far as its tangent space reaches (eq. 56). None where
+        the geometry is that of a family's numbers, and says nothing of other laws.
         """
         raise ArgumentError("geometry", self.name, "it does not act on measures")
 
@@ -264,7 +265,8 @@ class Sum(AbstractGeometry):
 
     def full_rate(self, state, variation):
         rates = [part.full_rate(state, variation) for part in self.parts]
-        return sum(rates[1:], rates[0])
+        known = [rate for rate in rates if rate is not None]
+        return sum(known[1:], known[0]) if len(known) == len(rates) else None
 
     def check(self, state):
         for part in self.parts:
@@ -371,7 +373,8 @@ class Scaled(AbstractGeometry):
         return self.factor * self.part.rate(state, covector, own, temperature)
 
     def full_rate(self, state, variation):
-        return self.factor * self.part.full_rate(state, variation)
+        rate = self.part.full_rate(state, variation)
+        return None if rate is None else self.factor * rate
 
     def check(self, state):
         self.part.check(state)

@@ -19,6 +19,9 @@ class Parametric(AbstractGeometry):
     def sharp(self, state: Any, covector: Any) -> Any:
         return covector
 
+    def full_rate(self, state: Any, variation: Any) -> None:
+        return None
+
     def check(self, state: Any) -> None:
         if not hasattr(state, "reweight") or isinstance(state, (Density, Particles)):
             raise ArgumentError(
