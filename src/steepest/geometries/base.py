@@ -444,4 +444,5 @@ class _Product(eqx.Module):
     factors: tuple[Any, ...]
 
     def __call__(self, time: Any) -> Any:
-        return math.prod(f(time) if callable(f) else f for f in self.factors)
+        now: list[Any] = [f(time) if callable(f) else f for f in self.factors]
+        return math.prod(now)
