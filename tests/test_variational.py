@@ -25,7 +25,7 @@ from steepest.inference.importance import weighted_moments
 from steepest.inference.methods import method
 from steepest.inference.newton import find_mode
 from steepest.inference.proposal import Proposal
-from steepest.inference.tails import smoothed
+from steepest.inference.tails import smoothed, weighted_shapes
 from steepest.inference.target import Target
 from steepest.inference.variational import fit as run_fit
 from steepest.inference.variational import principal_factors, start
@@ -493,6 +493,18 @@ def test_weights_of_a_known_ratio():
     assert np.all(np.abs(np.var(scores, axis=0) - 1.0) < 0.5)
     total = np.exp(proposal.log_density(np.linspace(-60, 60, 20001)[:, None], 2000)).sum() * 0.006
     assert total == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_steep_tail_counts_by_what_it_adds():
+    """Weights whose tail has shape 1.2: alone it decides, beside far more it does not."""
+    rng = np.random.default_rng(0)
+    tail = rng.permutation((np.arange(5000) + 0.5) / 5000) ** -1.2  # largest 6e4
+    x = rng.standard_normal((5000, 2))
+    for share, few in ((1e-5, True), (1.0, False)):
+        weights = (1.0 + share * tail) / np.sum(1.0 + share * tail)
+        assert smoothed(np.log(weights))[1] > 1.0
+        shapes = weighted_shapes(x, weights)
+        assert np.all(shapes < 0.4) if few else np.all(shapes > 0.9)
 
 
 def test_score_of_a_mixture_is_the_gradient_of_its_density():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .canvas import HALF, half, shorten, themed
 from .theme import Theme
@@ -87,11 +87,12 @@ def cost_figure(
             edgecolors=colour,
             lw=1.2,
         )
+        above = height > tolerance  # names stand on the side of the line that their points are on
         axes.annotate(
             shorten(name),
             (cost, height),
-            xytext=(6, 5 if height > tolerance else -5),  # away from the line
-            va="bottom" if height > tolerance else "top",
+            xytext=(5, 4 if above else -4),
+            va="bottom" if above else "top",
             textcoords="offset points",
             color=theme.muted,
             fontsize=8,
@@ -99,11 +100,14 @@ def cost_figure(
     axes.axhline(tolerance, color=theme.second, lw=1, ls="--")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     if max(gradients) < 3 * min(gradients):
         axes.set_xscale("linear")
         axes.locator_params(axis="x", nbins=4)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("gradients")
     axes.set_ylabel("bound on the error, sds")
     axes.set_title("What certainty cost")

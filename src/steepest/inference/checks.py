@@ -28,6 +28,7 @@ from .tails import MOST_K
 BATCHES = 32
 SEGMENTS, NODES = 6, 8
 ENOUGH = "effective draws needed over had"
+WEIGHTS = "Pareto k"
 GRADIENT_COST = SEGMENTS * (NODES + 1) + 1
 
 
@@ -154,19 +155,12 @@ def weight_statements(weighted: Weighted) -> tuple[Statement, ...]:
     gap, error = weighted.gap()
     return (
         Statement.of(
-            "Pareto k",
-            weighted.k,
+            WEIGHTS,
+            max(weighted.k, -1.0),
             min(MOST_K, 1.0 - 1.0 / math.log10(n)),
             assumption="draws have met every mode, and the tail seen is the tail there is",
-            why="shape of the tail of the weights of the draws that the answer is made of",
-        )
-        if math.isfinite(weighted.k) or weighted.k > 0
-        else Statement.of(
-            "Pareto k",
-            0.0,
-            MOST_K,
-            assumption="draws have met every mode",
-            why="all weights are equal",
+            why="shape of the tail of the weights of the draws, on which log Z rests",
+            needed=False,
         ),
         Statement.of(
             ENOUGH,

@@ -14,6 +14,7 @@ from .certificate import Certificate, Statement
 from .checks import (
     ENOUGH,
     GRADIENT_COST,
+    WEIGHTS,
     gradient_statement,
     optimum_statement,
     projection_statement,
@@ -25,7 +26,7 @@ from .frame import Frame
 from .importance import CHUNK, MOST_DRAWS, Weighted, bounds, place, resample, weigh
 from .proposal import Proposal, generator
 from .stopwatch import Stopwatch
-from .tails import allowance, moments_statement
+from .tails import MOMENTS, allowance, moments_statement
 
 
 def least_draws(d: int) -> int:
@@ -105,11 +106,11 @@ def weighted_answer(
             found.append(projection_statement(weighted))
         found.extend(weight_statements(weighted))
         shapes = weighted.shapes()
-        found.append(moments_statement(shapes, "weight times squared distance"))
+        found.append(moments_statement(shapes, "weight times what a draw adds to the variance"))
         proven = convexity_bound(target, score_gap(weighted))
         if proven is not None:
             found.append(proven.statement)
-        reliable = all(s.held for s in found if s.name in ("Pareto k", ENOUGH))
+        reliable = all(s.held for s in found if s.name in (MOMENTS, ENOUGH))
         own = draws is not None
         if draws is None:
             chosen = resample(weighted, key) if reliable else None
@@ -134,7 +135,7 @@ def weighted_answer(
         seconds,
         law=frame.law(law),
         free_energy=weighted.free_energy(),
-        log_evidence=_evidence(weighted, reliable),
+        log_evidence=_evidence(weighted, all(s.held for s in found if s.name in (WEIGHTS, ENOUGH))),
         ledger=ledger,
         independent=not own,
         notes=notes,

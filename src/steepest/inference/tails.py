@@ -1,9 +1,11 @@
 """Tails of the terms that an average is made of: can its standard error speak for them?
 
-The terms of the sd of x_j are w (x_j - mean_j)^2: w importance weights, or 1 for draws of a chain,
-averaged over blocks, since a chain that strays far stays far. The tail of n terms t is like that of
-Pareto's generalised law, P(t > u + v) = P(t > u) (1 + k v / s)^(-1/k); their variance is finite
-where k < 1/2, and k is known to (1 + k) / sqrt(m) from the m largest.
+The terms of the sd of x_j are, to first order, w ((x_j - mean_j)^2 - sd_j^2): w importance weights.
+For draws of a chain they are (x_j - mean_j)^2, averaged over blocks, since a chain that strays far
+stays far. Weights that are nearly equal can have a steep tail of their own, of no weight beside
+what the terms are made of; so it is the terms' tail that decides. The tail of n terms t is like
+that of Pareto's generalised law, P(t > u + v) = P(t > u) (1 + k v / s)^(-1/k); their variance is
+finite where k < 1/2, and k is known to (1 + k) / sqrt(m) from the m largest.
 Sources: Vehtari, Simpson, Gelman, Yao and Gabry, J. Mach. Learn. Res. 25 (2024) 72 (PSIS); Smith,
 Biometrika 72 (1985) 67 (the error of k).
 """
@@ -43,9 +45,10 @@ def smoothed(log_terms: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def weighted_shapes(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """k of w (x_j - mean_j)^2 of draws (n, d) with weights (n,) that sum to one, (d,)."""
+    """k of w |(x_j - mean_j)^2 - sd_j^2| of draws (n, d) with weights (n,) of sum one, (d,)."""
+    squares = (x - w @ x) ** 2
     with np.errstate(divide="ignore"):
-        terms = np.log(w)[:, None] + 2.0 * np.log(np.abs(x - w @ x))
+        terms = np.log(w)[:, None] + np.log(np.abs(squares - w @ squares))
     return np.array([smoothed(column)[1] for column in terms.T])
 
 
