@@ -77,6 +77,27 @@ SCHEDULED = "a number >= 0, or a schedule { initial, final, time, shape = 'linea
 REFERENCE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
 
+class FromFile(Section):
+    """What is defined by functions in a Python file of the user's."""
+
+    start: str | None = Field(
+        None, pattern=f"^{REFERENCE}$", description="'module:name' of the start"
+    )
+    dimension: int | None = Field(
+        None, ge=1, le=10_000_000, description="the number of coordinates, an integer >= 1"
+    )
+    folder: str = Field(".", description="where the file is, relative to the spec's folder")
+
+    def source(self, context: Context) -> dict[str, Any]:
+        """Where the file is and how a state looks, as the makers of problems take it."""
+        return dict(
+            folder=context.folder / self.folder,
+            dimension=self.dimension,
+            start=self.start,
+            dtype=context.dtype,
+        )
+
+
 def registry(*classes: type[Section]) -> dict[str, type[Section]]:
     """kind -> class, read off each class."""
     return {cls.model_fields["kind"].annotation.__args__[0]: cls for cls in classes}  # type: ignore[union-attr]

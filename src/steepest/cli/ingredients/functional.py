@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from .base import REFERENCE, Context, Section, registry
+from .base import REFERENCE, Context, FromFile, Section, registry
 
 if TYPE_CHECKING:
     from ...problems import Problem
@@ -58,26 +58,26 @@ class GaussianMixture(_Landscape):
     weights: list[float] | None = Field(None, description="a list of positive numbers")
 
 
-class Pendulum(_Landscape):
+class _Bob(_Landscape):
+    length: float = Field(1.0, gt=0, description="a number > 0")
+    mass: float = Field(1.0, gt=0, description="a number > 0")
+    gravity: float = Field(9.81, gt=0, description="a number > 0")
+
+
+class Pendulum(_Bob):
     """One bob on a rod; its geometry is symplectic or kinetic."""
 
     kind: Literal["pendulum"]
     angle: float = Field(2.0, description="the angle at the start, a number (radians)")
     speed: float = Field(0.0, description="its rate at the start, a number")
-    length: float = Field(1.0, gt=0, description="a number > 0")
-    mass: float = Field(1.0, gt=0, description="a number > 0")
-    gravity: float = Field(9.81, gt=0, description="a number > 0")
 
 
-class SphericalPendulum(_Landscape):
+class SphericalPendulum(_Bob):
     """One bob on a rod that swings in all directions; its geometry is 'own', its scheme rattle."""
 
     kind: Literal["spherical-pendulum"]
     angle: float = Field(1.0, description="from the lowest point, at the start, a number (radians)")
     speed: float = Field(2.0, description="sideways at the start, a number")
-    length: float = Field(1.0, gt=0, description="a number > 0")
-    mass: float = Field(1.0, gt=0, description="a number > 0")
-    gravity: float = Field(9.81, gt=0, description="a number > 0")
 
 
 class HeatBath(_Landscape):
@@ -184,36 +184,23 @@ class SoftmaxRegression(_Risk):
     kind: Literal["softmax-regression"]
 
 
-class Imported(Section):
+class Imported(FromFile):
     """An energy of the user's own."""
 
     kind: Literal["imported"] = "imported"
     energy: str = Field(
         pattern=f"^{REFERENCE}$", description="'module:function', in a file beside the spec"
     )
-    start: str | None = Field(
-        None, pattern=f"^{REFERENCE}$", description="'module:name' of the initial parameters"
-    )
-    dimension: int | None = Field(
-        None, ge=1, le=10_000_000, description="the number of parameters, an integer >= 1"
-    )
-    folder: str = Field(".", description="where the file is, relative to the spec's folder")
 
     def build(self, context: Context) -> Problem:
         """Executes the user's file."""
         context.consent(self.energy, "functional.energy")
         from ...problems import imported_energy
 
-        return imported_energy(
-            self.energy,
-            folder=context.folder / self.folder,
-            dimension=self.dimension,
-            start=self.start,
-            dtype=context.dtype,
-        )
+        return imported_energy(self.energy, **self.source(context))
 
 
-class Metriplectic(Section):
+class Metriplectic(FromFile):
     """A closed system of the user's own: energy, entropy, and the matrices of both brackets."""
 
     kind: Literal["metriplectic"]
@@ -227,23 +214,17 @@ class Metriplectic(Section):
     friction: str | None = Field(
         None, pattern=f"^{REFERENCE}$", description="'module:function', state -> (d, d) >= 0"
     )
-    start: str | None = Field(
-        None, pattern=f"^{REFERENCE}$", description="'module:name' of the initial state"
-    )
     dimension: int | None = Field(
         None, ge=1, le=10_000, description="the number of coordinates, an integer >= 1"
     )
-    folder: str = Field(".", description="where the file is, relative to the spec's folder")
 
     def build(self, context: Context) -> Problem:
         """Executes the user's file."""
         context.consent(self.energy, "functional.energy")
         from ...problems import imported_closed_system
 
-        options = self.model_dump(exclude={"kind", "folder"})
-        return imported_closed_system(
-            **options, folder=context.folder / self.folder, dtype=context.dtype
-        )
+        own = self.model_dump(include={"energy", "entropy", "poisson", "friction"})
+        return imported_closed_system(**own, **self.source(context))
 
 
 FUNCTIONALS = registry(

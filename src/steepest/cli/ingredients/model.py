@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from .base import REFERENCE, Context, Section, registry
+from .base import REFERENCE, Context, FromFile, Section, registry
 
 if TYPE_CHECKING:
     from ...problems import Problem
@@ -104,7 +104,7 @@ class Hierarchical(_OnTable):
     noise_scale: float = Field(1.0, gt=0, description="of the prior of unknown noise, > 0")
 
 
-class Imported(Section):
+class Imported(FromFile):
     """A density of the user's own: log_density, or energy = -log density."""
 
     kind: Literal["imported"]
@@ -114,13 +114,6 @@ class Imported(Section):
     energy: str | None = Field(
         None, pattern=f"^{REFERENCE}$", description="'module:function', theta -> -log density"
     )
-    start: str | None = Field(
-        None, pattern=f"^{REFERENCE}$", description="'module:name' of the initial parameters"
-    )
-    dimension: int | None = Field(
-        None, ge=1, le=10_000_000, description="the number of parameters, an integer >= 1"
-    )
-    folder: str = Field(".", description="where the file is, relative to the spec's folder")
 
     def build(self, context: Context) -> Problem:
         """Executes the user's file."""
@@ -130,13 +123,7 @@ class Imported(Section):
         assert reference is not None
         key = "log_density" if self.log_density else "energy"
         context.consent(reference, f"model.{key}")
-        return imported_density(
-            **{key: reference},
-            folder=context.folder / self.folder,
-            dimension=self.dimension,
-            start=self.start,
-            dtype=context.dtype,
-        )
+        return imported_density(**{key: reference}, **self.source(context))
 
     def mistakes(self) -> list[str]:
         """Mistakes that only several keys show."""
