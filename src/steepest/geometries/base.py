@@ -429,8 +429,20 @@ class Scaled(AbstractGeometry):
 
 
 def unscaled(geometry: Any) -> tuple[Any, Any]:
-    """(a, K) of a geometry a K."""
-    factor: Any = 1.0
+    """(a, K) of a geometry a K; a is a schedule where one of its factors is."""
+    factors: list[Any] = []
     while isinstance(geometry, Scaled):
-        factor, geometry = factor * geometry.factor, geometry.part
-    return factor, geometry
+        factors.append(geometry.factor)
+        geometry = geometry.part
+    scheduled = any(callable(factor) for factor in factors)
+    return _Product(tuple(factors)) if scheduled else math.prod(factors, start=1.0), geometry
+
+
+class _Product(eqx.Module):
+    """t -> the product of numbers and schedules, a schedule."""
+
+    factors: tuple[Any, ...]
+
+    def __call__(self, time: Any) -> Any:
+        now: list[Any] = [f(time) if callable(f) else f for f in self.factors]
+        return math.prod(now)

@@ -19,7 +19,7 @@ from ..functionals import AbstractFunctional, ExpectedEnergy
 from ..functionals.base import parts as terms_of
 from ..functionals.base import unscaled as unscaled_functional
 from ..geometries import Wasserstein
-from ..geometries.base import Scaled
+from ..geometries.base import unscaled
 from ..kernels import AbstractKernel
 from ..noise import Thermal
 from ..states import Particles, Phase
@@ -91,12 +91,8 @@ def _zero(value: Any) -> bool:
 
 def _geometry(geometry: Any) -> tuple[Any, ...]:
     """Its terms in any order, without their factors and the schedules of these."""
-    terms = [shape(_unscaled(term), counts=False) for term in geometry.terms]
+    terms = [shape(unscaled(term)[1], counts=False) for term in geometry.terms]
     return tuple(sorted(terms, key=repr))
-
-
-def _unscaled(geometry: Any) -> Any:
-    return _unscaled(geometry.part) if isinstance(geometry, Scaled) else geometry
 
 
 def _noise(noise: Any) -> tuple[Any, ...]:
