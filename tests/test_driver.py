@@ -12,6 +12,7 @@ import pytest
 import steepest as st
 from steepest import chunks
 from steepest.errors import ArgumentError
+from steepest.ledger import Totals
 
 KEY = jax.random.key(11)
 
@@ -112,6 +113,23 @@ def test_what_was_checked_is_not_checked_again_and_not_kept(monkeypatch):
     del flow, scheme, start, first, second
     gc.collect()
     assert [ref() for ref in alive] == [None] * 3
+
+
+def test_a_run_carries_only_what_its_flow_writes():
+    """Per particle: what a protocol or a proposal never writes is one number in the carry."""
+    cloud = st.Particles(jnp.linspace(-1.0, 1.0, 5)[:, None])
+    still = st.Energy(lambda x: jnp.sum(x**2))
+    pulled = st.Energy(lambda x, t: t * jnp.sum(x**2), time_dependent=True)
+    sizes = {}
+    for name, energy, scheme in (
+        ("plain", still, st.Euler(0.1)),
+        ("protocol", pulled, st.Euler(0.1)),
+        ("proposals", still, st.Metropolis(st.Euler(0.1))),
+    ):
+        flow = st.Flow(energy, st.Euclidean(), st.Thermal(1.0)).bind(cloud)
+        totals = Totals.start(flow, scheme, cloud, 0.0)
+        sizes[name] = totals.dissipated.size, totals.work.size, totals.accepted.size
+    assert sizes == {"plain": (5, 1, 1), "protocol": (5, 5, 1), "proposals": (5, 1, 5)}
 
 
 def test_seeds_differ_and_repeat():

@@ -526,3 +526,19 @@ def test_a_run_refuses_a_metric_that_is_not_symmetric():
             st.solve(st.Flow(jnp.sum, skew), state, scheme=st.Euler(0.1), steps=1)
     with pytest.raises(TypeError):
         st.Euclidean() + 1.0
+
+
+def test_what_conserves_dissipates_nothing_but_meets_what_another_flow_lowers():
+    """<dF, J dF> is exactly 0, of a point and of each particle; <dG, J dF> of a sum is not."""
+    state = st.Phase(jnp.array([0.3, -0.7]), jnp.array([1.1, 0.4]))
+    bowl = st.Hamiltonian(st.Energy(lambda q: jnp.sum(jnp.cos(q))))
+    still = st.Flow(bowl, st.Symplectic())
+    assert float(still.dissipation_rate(state)) == 0.0
+    cloud = st.Particles.from_positions(jax.tree.map(lambda x: jnp.stack([x, 2 * x]), state))
+    assert (np.asarray(still.bind(cloud).rate_per_point(cloud)) == 0.0).all()
+    pull = st.Hamiltonian(st.Energy(lambda q: jnp.sum(q**2)))
+    both = still + st.Flow(pull, st.Friction(0.5))
+    q, p = np.asarray(state.position), np.asarray(state.momentum)
+    a, b = -np.sin(q), 2 * q  # dF = (a, p), dG = (b, p), and J dF = (-p, a)
+    expected = -(a + b) @ p + 2 * p @ a + 0.5 * 2 * p @ p
+    np.testing.assert_allclose(both.dissipation_rate(state), expected, rtol=1e-6)

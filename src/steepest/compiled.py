@@ -133,7 +133,7 @@ def _first(flow: Any, scheme: Any, state: Any, randomness: Any, start: Any) -> A
     saved = jax.tree.map(add_axis, state)
     state = turned(state, -1)
     memory = scheme.init(flow, state, start, randomness.at(jnp.uint32(2**32 - 1)))
-    totals = Totals.start(flow, state, start)
+    totals = Totals.start(flow, scheme, state, start)
     row = Rows.of(record(flow, state, start, totals, 0))
     first = (jnp.asarray(start)[None], saved, jax.tree.map(add_axis, row))
     carry = (state, memory, jnp.uint32(0), totals, totals.restart(), jnp.uint32(0))
@@ -152,28 +152,13 @@ def advance(
     start: Any,
     options: Any,
 ) -> tuple[Any, Any, Any]:
-    *options, mesh = options
-    with _shared(carry[0], mesh):
-        return _saves(flow, scheme, randomness, carry, size, capacity, start, options)
-
-
-def _saves(
-    flow: Any,
-    scheme: Any,
-    randomness: Any,
-    carry: Any,
-    size: Any,
-    capacity: int,
-    start: Any,
-    options: Any,
-) -> tuple[Any, Any, Any]:
     """`size[0]` saves after `size[1]` steps each; returns the carry and `capacity` slots of saves.
 
     `size` = (saves, steps before each, steps of a whole interval); traced, so one compilation
-    serves every chunk.
+    serves every chunk. `options` = (ledger, paired, mesh).
     """
     saves, inner, every = size
-    ledger, paired = options
+    ledger, paired, mesh = options
     step = scheme.step
 
     def one(carry: tuple[Any, ...], source: Any) -> tuple[Any, ...]:
@@ -219,13 +204,6 @@ def _saves(
         rows = jax.tree.map(put, rows, row)
         return (state, memory, index, totals, partial, counted), states, rows
 
-    empty = lambda x: jnp.zeros((capacity, *x.shape), x.dtype)  # noqa: E731
-    shape = jax.eval_shape(lambda c: Rows.of(record(flow, c[0], start, c[3], 1.0)), carry)
-    kept = jax.eval_shape(lambda c: turned(c[0], 0), carry)
-    buffers = jax.tree.map(empty, kept), jax.tree.map(empty, shape)
-    if isinstance(saves, int):
-        return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
-
     # What is not finite does not become so again: the first such save is the last.
     def one_more(loop: Any) -> Any:
         slot, _, inside = loop
@@ -233,7 +211,14 @@ def _saves(
         return slot + 1, inside[2].others["finite"][slot], inside
 
     going = lambda loop: (loop[0] < saves) & loop[1]  # noqa: E731
-    return jax.lax.while_loop(going, one_more, (jnp.int32(0), True, (carry, *buffers)))[2]
+    empty = lambda x: jnp.zeros((capacity, *x.shape), x.dtype)  # noqa: E731
+    with _shared(carry[0], mesh):
+        shape = jax.eval_shape(lambda c: Rows.of(record(flow, c[0], start, c[3], 1.0)), carry)
+        kept = jax.eval_shape(lambda c: turned(c[0], 0), carry)
+        buffers = jax.tree.map(empty, kept), jax.tree.map(empty, shape)
+        if isinstance(saves, int):
+            return jax.lax.fori_loop(0, saves, save, (carry, *buffers))
+        return jax.lax.while_loop(going, one_more, (jnp.int32(0), True, (carry, *buffers)))[2]
 
 
 def _cast(new: Any, old: Any) -> Any:

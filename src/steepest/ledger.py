@@ -22,13 +22,16 @@ from scipy.special import logsumexp
 
 from . import tree
 from .flow import AbstractFlow
-from .schemes import Backtracking, Entry, Metropolis, MinimizingMovement
+from .schemes import AbstractScheme, Entry, Metropolis, MinimizingMovement
 from .states import Density
 from .states.points import average, each, is_ensemble, points, standard_error
 
 
 class Totals(eqx.Module):
-    """What accumulates on the device between saves; per point."""
+    """What accumulates on the device between saves; per point, where it is ever written.
+
+    What a flow or scheme never writes is one zero: every array of a run is carried and handed out.
+    """
 
     dissipated: Any
     work: Any
@@ -39,12 +42,14 @@ class Totals(eqx.Module):
     residual: Any
 
     @classmethod
-    def start(cls, flow: AbstractFlow, state: Any, time: Any) -> Totals:
+    def start(cls, flow: AbstractFlow, scheme: AbstractScheme, state: Any, time: Any) -> Totals:
         """Zero everywhere, and the initial value of F."""
         first = flow.account(state, flow.per_point(state, time))
         zero = jnp.zeros_like(first)
         scalar = jnp.zeros((), zero.dtype)
-        return cls(zero, zero, first, zero, zero, scalar - jnp.inf, scalar)
+        work = zero if flow.time_dependent else scalar
+        taken = zero if scheme.proposes else scalar
+        return cls(zero, work, first, taken, taken, scalar - jnp.inf, scalar)
 
     def add(self, entry: Entry, work: Any | None) -> Totals:
         """The totals after one more step."""
@@ -79,9 +84,10 @@ class Totals(eqx.Module):
         )
 
     def restart(self) -> Totals:
-        """Zero for a new interval."""
-        zero, scalar = jnp.zeros_like(self.first), jnp.zeros((), self.first.dtype)
-        return Totals(zero, zero, self.first, zero, zero, scalar - jnp.inf, scalar)
+        """Zero for a new interval, which has no use for the first value."""
+        zero = jax.tree.map(jnp.zeros_like, self)
+        scalar = jnp.zeros((), self.first.dtype)
+        return dataclasses.replace(zero, first=scalar, violation=scalar - jnp.inf)
 
 
 def work_of_step(flow: AbstractFlow, old: Any, new: Any, time: Any, step: Any) -> Any | None:
@@ -239,7 +245,7 @@ class Ledger:
         kept = {name: column for name, column in rows.items() if name in names}
         if not flow.time_dependent:
             kept["work_error"] = None
-        if not isinstance(scheme, (Backtracking, Metropolis)):
+        if not scheme.proposes:
             kept["acceptance"] = None
         if not isinstance(scheme, Metropolis):
             kept["divergence"] = None

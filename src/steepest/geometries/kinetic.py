@@ -44,6 +44,11 @@ class Symplectic(_Kinetic):
     def sharp(self, state, covector):
         return Phase(tree.scale(-1.0, covector.momentum), covector.position)
 
+    def rate(self, state, covector, own, temperature=None):
+        if own is covector and not self.dissipative:  # <dF, J dF> = 0, and the force is not needed
+            return jnp.zeros((), tree.dtype(state))
+        return super().rate(state, covector, own, temperature)
+
     @property
     def noise_terms(self):
         return 0

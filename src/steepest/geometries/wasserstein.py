@@ -57,7 +57,9 @@ class Wasserstein(AbstractGeometry):
         if own is covector and isinstance(state, Particles) and state.log_weights is None:
             # What conserves does no work: it is left out, and with it the force on a Phase.
             lossy = [term for term in self.ground.terms if term.dissipative]
-            if lossy and len(lossy) < len(self.ground.terms):
+            if not lossy:
+                return jnp.zeros(state.count, tree.dtype(state.positions))
+            if len(lossy) < len(self.ground.terms):
                 ground = lossy[0] if len(lossy) == 1 else Sum(tuple(lossy))
                 return pairing(state, covector, Wasserstein(ground).sharp(state, covector))
         return super().rate(state, covector, own, temperature)

@@ -96,5 +96,9 @@ class Backtracking(AbstractScheme):
             raise ArgumentError("scheme", self.name, "a protocol does work: use Euler")
 
     @property
+    def proposes(self):
+        return True
+
+    @property
     def monotone(self):
         return True

@@ -87,6 +87,11 @@ class AbstractScheme(eqx.Module):
         return None
 
     @property
+    def proposes(self) -> bool:
+        """Whether a step may be taken in part or not at all: its entries say what was accepted."""
+        return False
+
+    @property
     def symplectic(self) -> bool:
         """Whether a step of a conservative kinetic flow is a symplectic map."""
         return False

@@ -172,6 +172,10 @@ class Metropolis(AbstractScheme):
             )
 
     @property
+    def proposes(self):
+        return True
+
+    @property
     def order(self):
         return self.scheme.order
 
