@@ -6,6 +6,8 @@ and xarray (test_driver, test_cli, test_certify), scikit-learn (test_estimators)
 
 from __future__ import annotations
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -82,7 +84,7 @@ def test_leapfrog_is_velocity_verlet_of_blackjax():
 
     metric = metrics.gaussian_euclidean(jnp.ones(3))
     verlet = integrators.velocity_verlet(log_density, metric.kinetic_energy)
-    theirs = integrators.new_integrator_state(log_density, START, START[::-1])
+    theirs: Any = integrators.new_integrator_state(log_density, START, START[::-1])
     kernel = as_kernel(st.Flow(st.Energy(energy), st.Symplectic()), st.Leapfrog(STEP))
     ours = kernel.init(st.Phase(START, START[::-1]))
     for _ in range(3):
@@ -118,7 +120,7 @@ def test_the_velocity_of_a_flow_is_a_term_of_diffrax(flow, state):
 
 def test_a_noisy_flow_is_a_pair_of_terms_of_diffrax():
     """dx = velocity dt + sqrt(2 T) dW, W being what a flow without energy makes of the same key."""
-    options = dict(scheme=st.Euler(0.05), steps=8, key=KEY)
+    options: dict[str, Any] = dict(scheme=st.Euler(0.05), steps=8, key=KEY)
     still = st.Flow(st.Energy(lambda x: 0.0 * x[0]), st.Euclidean(), st.Thermal(0.5))
     free = st.solve(still, jnp.zeros(3), **options)
     path = diffrax.LinearInterpolation(free.times, free.states)  # sqrt(2 T) W, with 2 T = 1

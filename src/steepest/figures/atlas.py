@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import HALF, shorten, themed, thin
+from .canvas import HALF, themed, thin
 from .theme import Theme
 
-COLUMNS = 5
-HEIGHT = 1.35
+COLUMNS = 4
+HEIGHT = 1.55
+TITLE = 34  # letters in a line
 
 
 @themed
@@ -29,11 +31,15 @@ def multiples_figure(
     axes: Any = np.ravel(figure.subplots(rows, COLUMNS, squeeze=False))
     for place, (name, times, values, verdict) in zip(axes, panels, strict=False):
         failed = verdict not in ("passed", "not judged")
-        place.set_title(shorten(name), fontsize=7, color=theme.second if failed else theme.ink)
+        title = "\n".join(textwrap.wrap(name, TITLE, max_lines=2, placeholder="..."))
+        place.set_title(title, fontsize=7, color=theme.second if failed else theme.ink)
         if len(values):
             place.plot(*thin(times, values), color=theme.second if failed else theme.first, lw=1.2)
         else:
             place.text(0.5, 0.5, verdict, ha="center", va="center", transform=place.transAxes)
+        size = np.max(np.abs(values), initial=0.0)
+        if len(values) and np.ptp(values) < 1e-6 * size:  # constant: no magnified round-off
+            place.set_ylim(values[0] - 0.5 * size, values[0] + 0.5 * size)
         place.tick_params(labelsize=6)
         place.locator_params(nbins=3)
     for place in axes[len(panels) :]:
