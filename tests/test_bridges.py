@@ -312,6 +312,26 @@ def test_cold_sinkhorn_is_the_optimal_assignment():
     )
 
 
+def test_a_cold_grid_bridge_is_the_closed_form_between_gaussians():
+    """Potentials span 1e21, more than a semigroup with errors of one size everywhere can tell.
+
+    The jump process of h = 0.09 is off by (v h/2T)^2/6 of the drift v, here up to 1.5: 0.1.
+    """
+    grid = st.Grid(-4.0, 5.0, 100)
+    problem = SchrodingerBridge(brownian(0.1), density(grid, 0.0, 1.0), density(grid, 1.0, 0.8))
+    bridge = problem.solve(tolerance=1e-6)
+    assert float(bridge.halves.g.max() / bridge.halves.g.min()) > 1e18
+    laws = [st.Gaussian(jnp.full(1, m), jnp.full(1, s)) for m, s in ((0.0, 1.0), (1.0, 0.8))]
+    exact = SchrodingerBridge(brownian(0.1), *laws).solve()
+    x = jnp.linspace(-1.0, 1.0, 9)[:, None]
+    assert float(jnp.abs(bridge.drift(x, 0.0) - exact.drift(x, 0.0)).max()) < 0.1
+    # Seventy cells to cross, some five jumps expected: 1e-60 is no number of single precision.
+    ends = [density(grid, mean, 0.2).values.astype(jnp.float32) for mean in (-3.0, 4.0)]
+    far = SchrodingerBridge(brownian(0.02), *[st.Density(grid, values) for values in ends])
+    with pytest.raises(ArgumentError, match="higher temperature, or float64"):
+        far.solve("grid", most=20)
+
+
 def density(grid, mean, sd):
     return st.Density.from_log(grid, lambda x: -0.5 * jnp.sum((x - mean) ** 2) / sd**2)
 

@@ -21,7 +21,7 @@ from .. import tree
 from ..errors import ArgumentError
 from ..geometries import Euclidean
 from ..schemes.generator import Generator, generator
-from ..schemes.semigroup import propagate
+from ..schemes.semigroup import propagate_positive
 from ..states import Density, Grid
 from .base import AbstractBridge
 from .reference import temperature_of
@@ -34,6 +34,12 @@ class Halves(NamedTuple):
     g: Array
     error: Array
     iterations: Array
+
+
+LEAST = 0.5
+"""The power of the smallest number below which nothing is divided by."""
+LOST = 1e-6
+"""The mass that may stand where that was so."""
 
 
 class GridBridge(AbstractBridge):
@@ -149,9 +155,13 @@ def fit_grid(
         )
     span = jnp.asarray(horizon, dtype)
     halves = _fit(operator, gibbs, source.values, target.values, span, tolerance, most)
-    if not tree.is_finite(halves.g):
+    lost = _lost(operator, gibbs, halves, source.values, target.values, span)
+    if not tree.is_finite(halves.g) or not float(lost) < LOST:
         raise ArgumentError(
-            "target", "out of reach", "the reference carries no mass there: a higher temperature"
+            "target",
+            "out of reach",
+            f"the reference carries less mass there than {dtype} has numbers for: a higher "
+            "temperature" + (", or float64" if dtype == jnp.float32 else ""),
         )
     own = jnp.moveaxis(source.grid.evaluate(flow.velocity), -1, 0).astype(dtype)
     said = notes
@@ -173,7 +183,7 @@ def gibbs_law(operator: Generator) -> Float[Array, "..."]:
 def _fit(
     operator: Generator, gibbs: Any, first: Any, last: Any, span: Any, tolerance: Any, most: int
 ) -> Halves:
-    tiny = jnp.finfo(first.dtype).tiny ** 0.5
+    tiny = jnp.finfo(first.dtype).tiny ** LEAST
     volume = operator.grid.cell_volume
 
     def step(carry: Halves) -> Halves:
@@ -192,8 +202,18 @@ def _fit(
 
 
 @eqx.filter_jit
+def _lost(operator: Generator, gibbs: Any, halves: Halves, first: Any, last: Any, span: Any) -> Any:
+    """The mass of both laws where a half was divided by more than it should."""
+    tiny = jnp.finfo(gibbs.dtype).tiny ** LEAST
+    ahead = _evolve(operator, gibbs * halves.g, span) / gibbs
+    behind = _evolve(operator, halves.f, span)
+    missed = jnp.where(ahead > tiny, 0.0, first) + jnp.where(behind > tiny, 0.0, last)
+    return jnp.sum(missed) * operator.grid.cell_volume
+
+
+@eqx.filter_jit
 def _evolve(operator: Generator, values: Any, time: Any) -> Any:
-    return propagate(operator, values, jnp.reshape(time, (1,)))[0]
+    return propagate_positive(operator, values, jnp.asarray(time, values.dtype))
 
 
 def _log(values: Any) -> Any:
