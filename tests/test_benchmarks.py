@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from benchmarks.__main__ import parts
 from benchmarks.goals import GOALS, Goal, Records, number, verdict
+from benchmarks.guard import WATCHED, expected
 from benchmarks.render import RESULTS, rendered
 
 
@@ -105,3 +106,12 @@ def test_goals_read_tables_of_every_kind():
 def test_a_goal_on_the_edge_is_held():
     assert verdict(Goal("a", lambda _: 1.1, most=1.1), Records([])) == (1.1, "held")
     assert verdict(Goal("a", lambda _: 1.1, least=1.2), Records([])) == (1.1, "missed")
+
+
+def test_the_guard_expects_the_goal_or_what_was_recorded_where_that_is_more():
+    name, case = WATCHED[0][-1], "langevin d=2"
+    assert [expected(watched[-1], Records([])) for watched in WATCHED][-2:] == [1.05, 1.1]
+    limit = {"contender": "hand-written limit", "ratio": 1.0}
+    for ratio, bound in ((1.1, 1.3), (1.7, 1.7)):
+        ours = {"contender": "steepest, ledger at saves", "ratio": ratio}
+        assert expected(name, Records([_record("sampling", case, rows=[limit, ours])])) == bound

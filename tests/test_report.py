@@ -16,7 +16,7 @@ from steepest.errors import ArgumentError
 from steepest.naming import flatten
 from steepest.report import Link, Picture, Record, Sheet, ledger_csv, paint, render
 from steepest.report.markup import Markup, escape, tag
-from steepest.report.page import number
+from steepest.report.page import _whole_rows, number
 from steepest.summary import summarise, warn
 
 EVIL = "<script>alert(1)</script>"
@@ -168,6 +168,15 @@ def test_the_page_is_offline_balanced_and_has_alternatives_for_pictures():
     assert "dark" in dark["media"]
     assert dark["srcset"] != image["src"]
     assert parsed.all("html") == [{"lang": "en"}]
+
+
+@pytest.mark.parametrize(
+    "given, found",
+    [("whhh", "whhw"), ("hwhh", "wwhh"), ("hhhh", "hhhh"), ("hhh", "hhw"), ("hw", "ww"), ("", "")],
+)
+def test_a_picture_beside_nothing_has_the_row(given, found):
+    """w: wide, h: half of a row."""
+    assert _whole_rows([one == "w" for one in given]) == [one == "w" for one in found]
 
 
 def test_the_verdict_comes_first():

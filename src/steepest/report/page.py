@@ -94,12 +94,22 @@ def _warnings(record: Record) -> Markup | None:
 
 
 def _pictures(record: Record, images: dict[str, tuple[bytes, bytes]]) -> Markup:
-    figures = []
-    for picture in record.pictures:
+    figures, whole = [], _whole_rows([picture.wide for picture in record.pictures])
+    for picture, wide in zip(record.pictures, whole, strict=True):
         shown = _shown(picture, images)
         caption = tag("figcaption", picture.caption)
-        figures.append(tag("figure", shown, caption, class_="wide" if picture.wide else None))
+        figures.append(tag("figure", shown, caption, class_="wide" if wide else None))
     return tag("div", *figures, class_="figures")
+
+
+def _whole_rows(wide: list[bool]) -> list[bool]:
+    """Which pictures have a row: those that are wide, and one that is left over beside nothing."""
+    found, left = list(wide), False
+    for i, one in enumerate([*wide, True]):
+        if one and left:
+            found[i - 1] = True
+        left = not one and not left
+    return found
 
 
 def _shown(picture: Picture, images: dict[str, tuple[bytes, bytes]]) -> Markup:

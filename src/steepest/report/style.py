@@ -30,7 +30,7 @@ section { margin-top: 1.25rem; }
 .figures { display: grid; gap: 1.25rem; margin-top: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 figure { margin: 0; }
-.wide, .wide + figure:last-child { grid-column: 1 / -1; }
+.wide { grid-column: 1 / -1; }
 section, figure { padding: 1.25rem 1.4rem; background: var(--card);
   border: 1px solid var(--line); border-radius: 10px; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
