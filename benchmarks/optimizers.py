@@ -34,8 +34,8 @@ OVERHEAD = ("descent", "heavy ball", "sign", "muon")
 PARTS = (*CASES, *OVERHEAD)
 TRAINING = [
     Contender("Fisher, all rows, 10 products", __name__, "fisher_full"),
-    Contender("Fisher, 512 rows, 7 products", __name__, "fisher_rows"),
-    Contender("Fisher, 128 rows, 4 products", __name__, "fisher_few"),
+    Contender("Fisher, 512 rows, 4 products", __name__, "fisher_rows"),
+    Contender("Fisher, 256 rows, 2 products", __name__, "fisher_few"),
     Contender("Fisher on minibatches, 3 products", __name__, "fisher_batches"),
     Contender("optax.lbfgs", __name__, "lbfgs"),
     Contender("optax.lbfgs, minibatches", __name__, "lbfgs_batches"),
@@ -171,11 +171,11 @@ def fisher_full(case):
 
 
 def fisher_rows(case):
-    return fisher(case, damping=0.03, rows=512, iterations=7)
+    return fisher(case, adaptive=0.1, damping=0.03, rows=512, iterations=4)
 
 
 def fisher_few(case):
-    return fisher(case, adaptive=0.1, damping=0.03, rows=128, iterations=4)
+    return fisher(case, damping=0.3, rows=256, iterations=2)
 
 
 def fisher_batches(case):
