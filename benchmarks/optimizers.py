@@ -116,7 +116,10 @@ def loop(model, make, batch=None):
             theta, state = carry
             index = jax.random.randint(key, (batch,), 0, y.shape[0])
             rows = x[index], y[index]
-            mean = lambda t: jnp.mean(jax.vmap(lambda r: model.loss(t, r))(rows))  # noqa: E731
+
+            def mean(t, batch=rows):  # a line search hands all that it is given to its function
+                return jnp.mean(jax.vmap(lambda r: model.loss(t, r))(batch))
+
             value, gradient = jax.value_and_grad(mean)(theta)
             extra = {"value": value, "grad": gradient, "value_fn": mean, "batch": rows}
             updates, state = transform.update(gradient, state, theta, **extra)
