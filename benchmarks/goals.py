@@ -216,8 +216,8 @@ def _laws() -> list[Goal]:
 
 FISHER = (
     "Fisher, all rows, 10 products",
-    "Fisher, 512 rows, 7 products",
-    "Fisher, 128 rows, 4 products",
+    "Fisher, 512 rows, 4 products",
+    "Fisher, 256 rows, 2 products",
     "Fisher on minibatches, 3 products",
 )
 TUNED = (

@@ -34,8 +34,8 @@ OVERHEAD = ("descent", "heavy ball", "sign", "muon")
 PARTS = (*CASES, *OVERHEAD)
 TRAINING = [
     Contender("Fisher, all rows, 10 products", __name__, "fisher_full"),
-    Contender("Fisher, 512 rows, 7 products", __name__, "fisher_rows"),
-    Contender("Fisher, 128 rows, 4 products", __name__, "fisher_few"),
+    Contender("Fisher, 512 rows, 4 products", __name__, "fisher_rows"),
+    Contender("Fisher, 256 rows, 2 products", __name__, "fisher_few"),
     Contender("Fisher on minibatches, 3 products", __name__, "fisher_batches"),
     Contender("optax.lbfgs", __name__, "lbfgs"),
     Contender("optax.lbfgs, minibatches", __name__, "lbfgs_batches"),
@@ -116,7 +116,10 @@ def loop(model, make, batch=None):
             theta, state = carry
             index = jax.random.randint(key, (batch,), 0, y.shape[0])
             rows = x[index], y[index]
-            mean = lambda t: jnp.mean(jax.vmap(lambda r: model.loss(t, r))(rows))  # noqa: E731
+
+            def mean(t, batch=rows):  # a line search hands all that it is given to its function
+                return jnp.mean(jax.vmap(lambda r: model.loss(t, r))(batch))
+
             value, gradient = jax.value_and_grad(mean)(theta)
             extra = {"value": value, "grad": gradient, "value_fn": mean, "batch": rows}
             updates, state = transform.update(gradient, state, theta, **extra)
@@ -171,11 +174,11 @@ def fisher_full(case):
 
 
 def fisher_rows(case):
-    return fisher(case, damping=0.03, rows=512, iterations=7)
+    return fisher(case, adaptive=0.1, damping=0.03, rows=512, iterations=4)
 
 
 def fisher_few(case):
-    return fisher(case, adaptive=0.1, damping=0.03, rows=128, iterations=4)
+    return fisher(case, damping=0.3, rows=256, iterations=2)
 
 
 def fisher_batches(case):

@@ -70,7 +70,7 @@ def test_goals_read_tables_of_every_kind():
         "| hmc | 240 | 50 | 2 |\n| all | 240 | 50 | 2 |"
     )
     timed = [
-        {"contender": "Fisher, 512 rows, 7 products", "ratio": 1.0, "remark": "20 steps (19-21)"},
+        {"contender": "Fisher, 512 rows, 4 products", "ratio": 1.0, "remark": "20 steps (19-21)"},
         {"contender": "optax.adam, tuned", "ratio": 3.0, "remark": "400 steps (390-410)"},
     ]
     found = Records(

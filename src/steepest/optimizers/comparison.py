@@ -211,11 +211,13 @@ def _run(
             every = max(1, steps // SAVES)
             _, first = run(every, every)
         else:
-            _, first = run(2, 2)
-            _, taken = run(20, 2)
-            # An even interval is the kind that was compiled.
-            steps = max(2, int(20 * seconds / taken))
-            every = 2 * max(1, steps // (2 * SAVES))
+            _, first = run(20, 2)
+            steps, taken = 5, 0.0
+            # The pace of a longer run: a short one's seconds are not those of its steps.
+            while taken < seconds / 4:
+                steps, every = _saved(4 * steps)
+                _, taken = run(steps, every)
+            steps, every = _saved(int(steps * seconds / taken))
         done, taken = run(steps - steps % every, every)
     except Diverged:
         none = np.array([0.0]), np.array([0.0]), np.array([np.inf]), np.array([0.0])
@@ -232,6 +234,12 @@ def _run(
         first,
         {},
     )
+
+
+def _saved(steps: int) -> tuple[int, int]:
+    """(steps, save_every) near that many; an even interval is the kind that is compiled already."""
+    every = 2 * max(1, steps // (2 * SAVES))
+    return max(every, steps - steps % every), every
 
 
 def _traceable(make: Any, rate: float, theta: Any) -> bool:
