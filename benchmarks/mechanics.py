@@ -2,6 +2,10 @@
 
 Hénon-Heiles in float64. The scan is the least that any leapfrog can do: no ledger, no checks. The
 numbers that matter are ratios; `scaling` compares a stationary path with itself at other lengths.
+
+Of many trajectories a step is the scan's, kernel by kernel (about 200 us each, from runs of 200 and
+600 steps on a busy machine). What is left of the ratio is the fixed cost of a run: the first save,
+the books at the end, and, for 200 steps, two chunks instead of one.
 """
 
 from __future__ import annotations
