@@ -40,6 +40,8 @@ SPLITS = 39
 """Random splits: their largest value is passed by chance once in 40."""
 SLACK = 1.25
 """Factor on the largest split, so that false alarms are rarer than that."""
+SPARE = 8
+"""Paths for each point that is drawn among those that grew, so that few are drawn twice."""
 DUAL_POINTS = 300
 ALARM = 1e-3
 """Chance of a false alarm of the reciprocal residual."""
@@ -87,7 +89,7 @@ def audit(
 def _chain(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
     first, last, move, split, pick, legs = jax.random.split(key, 6)
     found = _legs(problem, chain, legs, n)
-    x = draw(problem.source, first, n)
+    x = draw(problem.source, first, n if problem.growth is None else SPARE * n)
     paths = chain.sample_paths(x, jnp.asarray(chain.times[1:]), move)
     # What has grown counts more often: as many draws, each path with the mass that it carries.
     logs = chain.log_growth_along(x, paths)[-1]
@@ -108,7 +110,7 @@ def _legs(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> li
 def _smooth(problem: Any, chain: SmoothChain, key: Any, n: int) -> list[Check]:
     """Every snapshot that the paths lead to, and that they are as smooth as they say."""
     first, move, legs, *keys = jax.random.split(key, 2 + len(chain.times))
-    x, middle = draw(problem.source, first, n), []
+    x, middle = draw(problem.source, first, n if problem.growth is None else SPARE * n), []
     if isinstance(chain.joined, BridgeChain):
         found = _legs(problem, chain.joined, legs, n)
     else:

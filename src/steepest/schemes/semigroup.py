@@ -60,10 +60,12 @@ def propagate_positive(
     little, and t r large, `propagate` does.
     """
     rate = 1.25 * _leaving(generator)  # 1 + A/r keeps a fifth of every cell
-    cells = sum(n * n for n in values.shape)
+    cells, kind = sum(n * n for n in values.shape), values.dtype
+    values = values.astype(jnp.result_type(values, rate))  # rates may have more digits
+    time = jnp.asarray(time, values.dtype)
     plain = lambda: propagate(generator, values, jnp.reshape(time, (1,)))[0]  # noqa: E731
     far = lambda: _poisson(generator, values, time, rate)  # noqa: E731
-    return jax.lax.cond(cells > 2.0 * NATS * time * rate, far, plain)
+    return jax.lax.cond(cells > 2.0 * NATS * time * rate, far, plain).astype(kind)
 
 
 def _poisson(generator: Generator, values: Any, time: Any, rate: Any) -> Any:
