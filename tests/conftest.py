@@ -13,7 +13,7 @@ from steepest.summary import load_arviz
 
 jax.config.update("jax_enable_x64", True)
 if jaxlib.__version__.startswith("0.10."):
-    # Two thirds of the suite is compilation; this compiler's older emitters take two thirds of that.
+    # Two thirds of the suite is compilation, and the older emitters take two thirds of that.
     # An unknown flag ends the process, so other versions do without.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 load_arviz()  # two workers that import it at once would disturb each other
