@@ -250,6 +250,9 @@ def _training() -> list[Goal]:
         goals.append(Goal(f"5.2 {case}: fastest of Adam, momentum, muon / Fisher", own, None, 1))
         own = best("optimizers", case, ("optax.lbfgs",), FISHER)
         goals.append(Goal(f"5.2 {case}: L-BFGS / Fisher", own, None, 1))
+        pair = ("optax.lbfgs, minibatches",), ("Fisher on minibatches, 3 products",)
+        own = best("optimizers", case, *pair)
+        goals.append(Goal(f"5.2 {case}, minibatches: L-BFGS / Fisher", own, None, 1))
     return goals
 
 

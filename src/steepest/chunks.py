@@ -151,7 +151,7 @@ class Run:
                     if halve and not pending:
                         points.hold(save, carry)
                     rate = taken / max(seconds, 1e-6)
-                    chunk = int(min(4 * chunk, max(1.0, CHUNK_SECONDS * rate), 2**30))
+                    chunk = int(min(16 * chunk, max(1.0, CHUNK_SECONDS * rate), 2**30))
                     chunk, due, asked = devices.agreed(chunk, kept.due, termination.asked())
                     if not (halve and pending):
                         words = {"done": done, "halvings": points.words()}

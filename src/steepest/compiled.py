@@ -161,25 +161,27 @@ def advance(
     ledger, paired, mesh = options
     step = scheme.step
 
-    def one(carry: tuple[Any, ...], source: Any) -> tuple[Any, ...]:
-        state, memory, index, interval = carry
+    def one(index: Any, source: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        state, memory, interval = carry
         time = start + index.astype(tree.dtype(state)) * step
         new, memory_, entry = scheme.advance(flow, state, memory, time, step, source)
         entry = jax.tree.map(lambda x: flow.account(new, x), entry)
         if ledger == "steps":
             work = work_of_step(flow, state, new, time, step) if entry.work is None else entry.work
             interval = interval.add(entry, work)
-        new, memory_ = _cast(new, state), _cast(memory_, memory)
-        return new, memory_, index + jnp.uint32(1), interval
+        return _cast(new, state), _cast(memory_, memory), interval
 
-    def pair(_: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        first, second = randomness.pair(carry[2])
-        return one(one(carry, first), second)
+    def interval(first: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        # The index is that of the loop, which costs no addition where nothing depends on it.
+        def pair(i: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            index = first + 2 * jnp.asarray(i, jnp.uint32)
+            even, odd = randomness.pair(index)
+            return one(index + jnp.uint32(1), odd, one(index, even, carry))
 
-    def single(_: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        return one(carry, randomness.at(carry[2]))
+        def single(i: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            index = first + jnp.asarray(i, jnp.uint32)
+            return one(index, randomness.at(index), carry)
 
-    def interval(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         if paired:
             return jax.lax.fori_loop(0, inner // 2, pair, carry)
         return jax.lax.fori_loop(0, inner, single, carry)
@@ -194,8 +196,8 @@ def advance(
             (whole, zero, jnp.uint32(0)),
             (totals, partial, counted),
         )
-        state, memory, index, partial = interval((state, memory, index, partial))
-        counted = counted + jnp.asarray(inner, jnp.uint32)
+        state, memory, partial = interval(index, (state, memory, partial))
+        index, counted = (x + jnp.asarray(inner, jnp.uint32) for x in (index, counted))
         time = start + index.astype(tree.dtype(state)) * step
         merged = totals.merge(partial)
         row = Rows.of(record(flow, state, time, merged, counted.astype(merged.first.dtype)))

@@ -257,10 +257,15 @@ def _pictures(fitted: Any, points: Any, samples: Any, labels: Any, judged: Judge
         lambda theme: figures.bound_figure(judged.reverse, theme=theme),
     )
     if judged.forward is not None:
+        stationary = bool(np.isfinite(judged.forward.free_energy).all())
         yield Picture(
             "forward",
-            "Entropy and KL along the forward flow.",
-            "KL to the stationary law must fall; the entropy may do either.",
+            "Entropy and KL along the forward flow."
+            if stationary
+            else "Entropy of the forward flow.",
+            "KL to the stationary law must fall; the entropy may do either."
+            if stationary
+            else "This process spreads for ever: there is no stationary law to fall to.",
             lambda theme: figures.forward_figure(judged.forward, theme=theme),
         )
 
