@@ -205,7 +205,8 @@ def _laws() -> list[Goal]:
 
     goals.append(Goal("3.7 D = 12: symmetric KL", lambda r: least(r, "symmetric KL"), most=0.05))
     goals.append(Goal("3.7 D = 12: its seconds", lambda r: least(r, "seconds"), most=60))
-    for case in ("one trajectory, 10000000 steps", "100000 trajectories, 200 steps"):
+    many = (f"100000 trajectories, {steps} steps" for steps in (200, 2000))
+    for case in ("one trajectory, 10000000 steps", *many):
         own = quotient("mechanics", case, "steepest, ledger at saves", "hand-written scan")
         goals.append(Goal(f"7.6 Verlet, {case}: ledger at saves / scan", own, most=1.1))
     paths = ("stationary path, 10000 nodes", "stationary path, 100000 nodes")
