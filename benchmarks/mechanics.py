@@ -3,10 +3,10 @@
 Hénon-Heiles in float64. The scan is the least that any leapfrog can do: no ledger, no checks. The
 numbers that matter are ratios; `scaling` compares a stationary path with itself at other lengths.
 
-Many trajectories are held with the particles along the last axis, those of the scan along the first:
-four kernels a step each, of which ours take 1.8 times as long for this energy. Besides, a run has a
-fixed cost of some 30 ms here (the first save, the books at the end, two chunks), which shows in 200
-steps.
+Many trajectories are held with the particles along the last axis, those of the scan along the
+first: four kernels a step each, of which ours take 1.8 times as long for this energy. A run also
+has a fixed cost of some 30 ms here (the first save, the books at the end, two chunks), which shows
+in 200 steps.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def test_masses_of_two_modes_are_right_within_the_certified_bound(targets):
         assert answer.log_evidence[0] <= exact + 0.05 and answer.log_evidence[1] >= exact - 0.05
     # At 95 % three or more misses of 12 have probability 0.02, and bounds are joint over both.
     assert misses <= 2
-    assert np.median(bounds) < 0.2
+    assert np.median(bounds) < 0.25
     assert "modes" in certificate and certificate["modes"].held is None
     ledger = answer.ledger
     assert ledger is not None and ledger.times[-1] == 1.0
@@ -231,6 +231,29 @@ def test_errors_by_islands():
     draws[0] += 1.0
     even = island_errors(draws, np.zeros(8))[0]
     assert island_errors(draws, np.array([9.0] + [0.0] * 7))[0] > even + 0.5
+
+
+def test_chains_shared_out_evenly_count_as_if_drawn_one_by_one():
+    """Two modes, 12 chains an island: eleven or, rarely, ten of them are in the first.
+
+    E[10.96/12] is the truth; where no island has ten there is no spread, and an error of half an
+    sd of one chain's share. Without `chains` 30 % of the bounds are too small.
+    """
+    random = np.random.default_rng(3)
+    share, covered = 0.913, []
+    for chains in (12, 1):
+        inside = 0
+        for _ in range(100):
+            many = np.where(random.random(16) < 12 * share - 10.0, 11, 10)
+            sign = np.where(np.arange(12) < many[:, None], 1.0, -1.0)
+            draws = np.repeat(sign, 50, axis=1)[..., None] + 0.1 * random.standard_normal(
+                (16, 600, 1)
+            )
+            bound = island_errors(draws, np.zeros(16), chains)[0]
+            error = abs(draws.mean() - (2.0 * share - 1.0)) / draws.std()
+            inside += error <= bound
+        covered.append(inside)
+    assert covered[0] == 100 and covered[1] < 90
 
 
 @pytest.fixture(scope="module")

@@ -56,8 +56,9 @@ def annealing(target: Target, budget: Budget, key: jax.Array) -> Answer:
 def certificate(found: Annealed) -> Certificate:
     """Bounds on means and sds by the spread of islands, and what they rest on."""
     evidence, up = found.evidence, found.up
-    mean, sd, spread, expected = island_errors(up.draws, up.log_ratios.sum(axis=0))
-    islands = effective_share(up.log_ratios.sum(axis=0)) * len(up.draws)
+    ratios = up.log_ratios.sum(axis=0)
+    mean, sd, spread, expected = island_errors(up.draws, ratios, found.chains)
+    islands = effective_share(ratios) * len(up.draws)
     statements = (
         *evidence.statements,
         Statement.of(
@@ -105,7 +106,7 @@ def certificate(found: Annealed) -> Certificate:
 
 
 def island_errors(
-    draws: np.ndarray, log_weights: np.ndarray, confidence: float = CONFIDENCE
+    draws: np.ndarray, log_weights: np.ndarray, chains: int = 1, confidence: float = CONFIDENCE
 ) -> tuple[float, float, float, float]:
     """(mean, sd, spread, expected) of draws (island, n, d) whose islands have weights exp(.) (G,).
 
@@ -113,26 +114,33 @@ def island_errors(
     by Student's t over islands with Bonferroni's correction over the 2 d of them, plus by how much
     the islands' weights would move them. `spread`: the largest standard deviation of the islands'
     means, in sds; `expected`: what independent draws would make of it.
+
+    `chains`: of an island, of n / chains draws side by side. Their ancestors are drawn
+    systematically: each island has nearly the same number in a mode, and the rare ones with one
+    chain more or less, which are the error, may all be missing. So the spread of islands counts as
+    no smaller than that of as many chains which had been drawn each by itself.
     """
     islands, n, d = draws.shape
     draws = np.asarray(draws, float)
     centre = draws.mean(axis=(0, 1))
     sd = draws.std(axis=(0, 1))
     scale = np.where(sd > 0, sd, np.nan)
-    means = (draws.mean(axis=1) - centre) / scale
+    each = ((draws - centre) / scale).reshape(islands, chains, -1, d)
     # sd^2 is a mean of squares, so half its relative error is the error of the sd.
-    squares = 0.5 * (((draws - centre) / scale) ** 2).mean(axis=1)
+    means, squares = each.mean(axis=2), 0.5 * (each**2).mean(axis=2)
     shares = np.exp(log_weights - log_weights.max())
     shares /= shares.sum()
     quantile = float(stats.t.ppf(1.0 - (1.0 - confidence) / (4.0 * d), islands - 1))
 
     def bound(values: np.ndarray) -> float:
-        error = quantile * values.std(axis=0, ddof=1) / math.sqrt(islands)
-        shift = np.abs(shares @ values - values.mean(axis=0))
+        own = values.mean(axis=1)
+        alone = values.reshape(-1, d).std(axis=0, ddof=1) / math.sqrt(chains)
+        error = quantile * np.maximum(own.std(axis=0, ddof=1), alone) / math.sqrt(islands)
+        shift = np.abs(shares @ own - own.mean(axis=0))
         worst = np.max(error + shift)
         return float(worst) if np.isfinite(worst) else math.inf
 
-    spread = float(np.max(means.std(axis=0, ddof=1)))
+    spread = float(np.max(means.mean(axis=1).std(axis=0, ddof=1)))
     return bound(means), bound(squares), spread, 1.0 / math.sqrt(n)
 
 

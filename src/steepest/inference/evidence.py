@@ -92,12 +92,16 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Annealed:
-    """Both sweeps with what they rest on, and the evidence drawn from them."""
+    """Both sweeps with what they rest on, and the evidence drawn from them.
+
+    `chains`: of each island, whose states stand side by side in `up.draws`.
+    """
 
     evidence: Evidence
     up: Sweep
     down: Sweep
     protocol: Protocol
+    chains: int
 
 
 def log_evidence(
@@ -171,7 +175,7 @@ def anneal(
         down = backward(bridge, protocol, length, begin, gap, keys[3])
     seconds = {"compile": tune.compile + run.compile, "tune": tune.run, "run": run.run}
     evidence = summarise(up, down, protocol, bridge, seconds, draws is not None, found.notes)
-    return Annealed(evidence, up, down, protocol)
+    return Annealed(evidence, up, down, protocol, chains)
 
 
 def summarise(
