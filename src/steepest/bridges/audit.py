@@ -89,13 +89,18 @@ def audit(
 def _chain(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
     first, last, move, split, pick, legs = jax.random.split(key, 6)
     found = _legs(problem, chain, legs, n)
-    x = draw(problem.source, first, n if problem.growth is None else SPARE * n)
+    x = _starts(problem, first, n)
     paths = chain.sample_paths(x, jnp.asarray(chain.times[1:]), move)
     # What has grown counts more often: as many draws, each path with the mass that it carries.
     logs = chain.log_growth_along(x, paths)[-1]
     if problem.growth is not None:
         paths = paths[:, jax.random.categorical(pick, logs, shape=(n,))]
     return [*found, *_end("whole chain, end", paths[-1], draw(problem.target, last, n), split)]
+
+
+def _starts(problem: Any, key: Any, n: int) -> Array:
+    """Points of the first law, from which n paths are taken: more where paths grow."""
+    return draw(problem.source, key, n if problem.growth is None else SPARE * n)
 
 
 def _legs(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> list[Check]:
@@ -110,7 +115,7 @@ def _legs(problem: SchrodingerChain, chain: BridgeChain, key: Any, n: int) -> li
 def _smooth(problem: Any, chain: SmoothChain, key: Any, n: int) -> list[Check]:
     """Every snapshot that the paths lead to, and that they are as smooth as they say."""
     first, move, legs, *keys = jax.random.split(key, 2 + len(chain.times))
-    x, middle = draw(problem.source, first, n if problem.growth is None else SPARE * n), []
+    x, middle = _starts(problem, first, n), []
     if isinstance(chain.joined, BridgeChain):
         found = _legs(problem, chain.joined, legs, n)
     else:
