@@ -45,7 +45,7 @@ from steepest.errors import Diverged, NotConverged, SteepestError
 from steepest.functionals import AbstractFunctional
 from steepest.functionals.scores import AbstractScoreEstimator
 from steepest.geometries import AbstractGeometry
-from steepest.geometries.base import unscaled
+from steepest.geometries.cone import unscaled
 from steepest.geometries.potentials import AbstractPotential
 from steepest.kernels import AbstractKernel
 from steepest.noise import AbstractNoise

@@ -15,7 +15,7 @@ from .flow import Flow, FlowSum
 from .functionals import AbstractFunctional, ExpectedEnergy, NegativeEntropy
 from .functionals.measures import estimated, realised
 from .geometries import Wasserstein
-from .geometries.base import Sum as GeometrySum
+from .geometries.cone import Sum as GeometrySum
 from .identity import remembered
 from .noise import Minibatch, Thermal
 from .states.adaptive import Adaptive

@@ -119,7 +119,7 @@ def _sampled(functional: Any) -> bool:
 
 
 def _geometry(term: Any) -> dict[str, Any] | None:
-    from ..geometries.base import unscaled
+    from ..geometries.cone import unscaled
 
     one = unscaled(term)[1]
     name = type(one).__name__

@@ -24,7 +24,7 @@ from ..errors import ArgumentError
 from ..flow import Flow
 from ..functionals import Energy, Hamiltonian, PhaseEnergy
 from ..geometries import Friction, Symplectic
-from ..geometries.base import Scaled
+from ..geometries.cone import Scaled
 from ..noise import Thermal
 from ..states import GaussianMixture, Particles, Phase
 from .processes import _positive, quadratic

@@ -25,7 +25,7 @@ from ..errors import ArgumentError
 from ..flow import Flow
 from ..functionals import Energy
 from ..geometries import Euclidean
-from ..geometries.base import Scaled
+from ..geometries.cone import Scaled
 from ..noise import Thermal
 
 

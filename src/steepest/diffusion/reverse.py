@@ -29,7 +29,7 @@ from ..flow import Flow
 from ..functionals import ExpectedEnergy
 from ..functionals.base import AbstractFunctional
 from ..geometries import Euclidean, Wasserstein
-from ..geometries.base import Scaled
+from ..geometries.cone import Scaled
 from ..noise import Thermal
 from ..states import Particles
 from ..states.points import points

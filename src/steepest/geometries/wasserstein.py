@@ -13,7 +13,8 @@ from .. import tree
 from ..errors import ArgumentError
 from ..states import Density, Grid, Particles
 from ..states.points import pairing
-from .base import AbstractGeometry, Sum
+from .base import AbstractGeometry
+from .cone import Sum
 from .flat import Euclidean
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import ArgumentError
 from ..flow import AbstractFlow, Flow
-from ..geometries.base import unscaled
+from ..geometries.cone import unscaled
 from ..schemes import AbstractScheme
 from ..states import Phase
 from ..states.points import is_measure

@@ -19,7 +19,7 @@ from ..functionals import AbstractFunctional, ExpectedEnergy
 from ..functionals.base import parts as terms_of
 from ..functionals.base import unscaled as unscaled_functional
 from ..geometries import Wasserstein
-from ..geometries.base import unscaled
+from ..geometries.cone import unscaled
 from ..kernels import AbstractKernel
 from ..noise import Thermal
 from ..states import Particles, Phase

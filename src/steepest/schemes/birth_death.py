@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from ..errors import ArgumentError
 from ..geometries import FisherRao
-from ..geometries.base import unscaled
+from ..geometries.cone import unscaled
 from ..states import Particles
 from ..states.points import pairing
 from .base import AbstractScheme, Entry, check_step

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from .. import tree
 from ..geometries import FisherRao, Wasserstein
-from ..geometries.base import unscaled
+from ..geometries.cone import unscaled
 from ..states import Gaussian
 from ..states.factors import Diagonal, LowRank, dot, half_lower, triangular_root
 from ..states.gaussian import wasserstein_squared

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..geometries import FisherRao, Wasserstein
-from ..geometries.base import unscaled
+from ..geometries.cone import unscaled
 from ..states import Density
 from . import multiplicative
 from .base import AbstractScheme, Entry, check_step

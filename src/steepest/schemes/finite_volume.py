@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from .. import tree
 from ..errors import ArgumentError
 from ..geometries import Wasserstein
-from ..geometries.base import unscaled
+from ..geometries.cone import unscaled
 from ..states import Density
 from .base import AbstractScheme, Entry, check_step
 from .generator import Generator, assemble

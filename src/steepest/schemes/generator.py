@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from ..errors import ArgumentError
 from ..functionals import InternalEnergy
 from ..functionals.base import unscaled
-from ..geometries.base import unscaled as unscaled_geometry
+from ..geometries.cone import unscaled as unscaled_geometry
 from ..states import Density, Grid
 from ..states.fluxes import face_conductance, shifted
 from .current import Current, current

@@ -18,7 +18,7 @@ from ..errors import ArgumentError
 from ..functionals import ExpectedEnergy, InternalEnergy
 from ..functionals.base import unscaled
 from ..geometries import FisherRao, Wasserstein
-from ..geometries.base import unscaled as unscaled_geometry
+from ..geometries.cone import unscaled as unscaled_geometry
 from ..states import Categorical, Density, Gaussian, GaussianMixture
 from ..states.factors import LowRank
 from ..states.points import is_ensemble, is_measure, pairing, points

@@ -20,7 +20,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from ..errors import ArgumentError
-from ..geometries.base import unscaled
+from ..geometries.cone import unscaled
 from ..states import Categorical, Density, Gaussian
 from ..states.factors import Diagonal, LowRank, dot
 

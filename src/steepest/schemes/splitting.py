@@ -26,7 +26,7 @@ from .. import tree
 from ..errors import ArgumentError
 from ..functionals import ExpectedEnergy, Hamiltonian
 from ..geometries import Friction, Isokinetic, Wasserstein
-from ..geometries.base import Scaled, Sum
+from ..geometries.cone import Scaled, Sum
 from ..noise import Diffusion
 from ..states import Phase
 from ..states.points import batch_axis, is_ensemble, is_law, points, with_points

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float
 
 from ... import tree
-from ...geometries.base import unscaled
+from ...geometries.cone import unscaled
 
 
 class Movement(NamedTuple):
