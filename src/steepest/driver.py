@@ -29,6 +29,11 @@ from .schemes import AbstractScheme
 from .states.points import is_ensemble
 from .trajectory import Trajectory
 
+CHOICE = (
+    '; or choose on_divergence (divergence in the [run] of a spec): "stop" keeps what is good, '
+    '"halve" takes half the step'
+)
+
 
 def solve(
     flow: AbstractFlow,
@@ -200,7 +205,7 @@ def _check(trajectory: Trajectory, ending: str, on_divergence: str, save_every: 
             "the state or its functional is not finite",
             float(trajectory.times[-1]),
             (len(trajectory) - 1) * save_every,
-            _remedy(trajectory),
+            _remedy(trajectory) + CHOICE,
             trajectory,
         )
     residual = trajectory.ledger.residual

@@ -200,9 +200,10 @@ def _run(
     scheme = from_optax(make if _traceable(make, rate, theta) else transform, rate)
 
     def run(steps: int, every: int, limit: float | None = None) -> tuple[Any, float]:
-        options = dict(steps=steps, save_every=every, key=key, seconds=limit)
         before = clock.perf_counter()
-        done = solve(flow, theta, scheme=scheme, **options)
+        done = solve(
+            flow, theta, scheme=scheme, steps=steps, save_every=every, key=key, seconds=limit
+        )
         return done, clock.perf_counter() - before
 
     first = 0.0
