@@ -96,9 +96,16 @@ def test_more_devices_than_there_are_and_wrong_processes_are_refused(steepest, m
     monkeypatch.setenv("XLA_FLAGS", present)  # what a command sets stays in this process
     code, text = steepest("run", spec, "--devices", 999)
     assert code == 2 and "--devices: got 999; there are" in text
-    for wrong in ("auto", "here", "host:80,2,2", "host:80,1"):  # no cluster is here
+    for wrong in ("here", "host:80,2,2", "host:80,1"):
         code, text = steepest("run", spec, "--distributed", wrong)
         assert code == 2 and "HOST:PORT,I,N" in text, text
+
+    def no_cluster(**options):  # in JAX's words
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", no_cluster)
+    code, text = steepest("run", spec, "--distributed", "auto")
+    assert code == 2 and "no cluster that JAX knows" in text and "HOST:PORT,I,N" in text
 
 
 def processes(folder, *words):
