@@ -17,8 +17,10 @@ from ..trajectory import Trajectory
 from .answer import Answer, Budget
 from .beginning import begin
 from .certificate import Certificate, uncertified
+from .control_variates import corrected, covariance_of
 from .diagnostics import diagnose
 from .dynamics import Account, Ensemble
+from .identities import COST, MOST_POINTS, OVERHEAD
 from .sampling_error import sampling_error
 from .stopwatch import Stopwatch
 from .target import Target
@@ -124,10 +126,15 @@ def _adjusted(
         z = ensemble.saved(run)
         draws = ensemble.energy.places(z)
         spread = sampling_error(draws)
-        statements, _ = diagnose(
+        statements, looked = diagnose(
             ensemble.energy, z, spread, account, ensemble.next_key(), moved=(run.ledger, every)
         )
-        certificate = Certificate(tuple(statements), mean=spread.mean, sd=spread.sd)
+        mean, sd = spread.mean, spread.sd
+        if looked is not None:
+            # Chains that missed a tail do not show it: their scatter is too small with their sds.
+            other = corrected(draws, looked, covariance=covariance_of(z, spread))
+            mean, sd = max(mean, other[0]), max(sd, other[1])
+        certificate = Certificate(tuple(statements), mean=mean, sd=sd)
     account.book("certify", watch)
     leaps = getattr(move.scheme(tuned.step, tuned.length), "leaps", 1)
     note = f"{note}; step {tuned.step:.3g}, {leaps:.3g} leaps"
@@ -194,7 +201,7 @@ def sample(ensemble: Ensemble, move: Any, tuned: Tuned) -> tuple[Any, int]:
     """(the run that is kept, steps between saves); None where the budget allows no draws."""
     account = ensemble.account
     scheme = move.scheme(tuned.step, tuned.length)
-    room = account.left - reserve(account.limit)
+    room = account.left - reserve(account.limit, ensemble.chains)
     steps = ensemble.planned(scheme, room // ensemble.chains)
     if steps < LEAST_SAVES:
         return None, 1
@@ -205,6 +212,7 @@ def sample(ensemble: Ensemble, move: Any, tuned: Tuned) -> tuple[Any, int]:
     return ensemble.advance(scheme, steps, friction=friction, save_every=every), every
 
 
-def reserve(limit: int) -> int:
-    """Gradients kept for the certificate."""
-    return min(3 * 1024 + 200, int(0.08 * limit))
+def reserve(limit: int, chains: int) -> int:
+    """Gradients kept for the certificate: a look at 10 draws of every chain, or more."""
+    least = OVERHEAD + int(COST * 10 * chains)
+    return max(least, min(OVERHEAD + int(COST * MOST_POINTS), int(0.08 * limit)))
