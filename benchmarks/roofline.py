@@ -98,6 +98,13 @@ CASES: dict[str, Callable[[], Any]] = {
     "minibatches of 256 x 64": _risk,
 }
 
+# What a count of operations does not show.
+LATENCY = {
+    "density, 4,000 cells": "sweeps along the line, one cell after the other",
+    "Stein, 4,000 particles": "exponentials of all pairs, block by block (XLA counts one block)",
+    "minibatches of 256 x 64": "kernels of a few µs each",
+}
+
 
 def tables(rounds: int, only: str | None) -> Iterator[str]:
     """A row for each flow, under what the machine reaches."""
@@ -126,7 +133,7 @@ def _row(name: str, rounds: int, arithmetic: float) -> str:
     if noise > 0.5:
         bound = "random numbers"
     elif known[bound] < 0.2:
-        bound = "latency: small kernels, or loops that XLA counts once"
+        bound = LATENCY.get(name, "latency: small kernels, or loops that XLA counts once")
     return (
         f"| {name} | {1e6 * seconds:.4g} µs | {found.operations / 1e6:.3g} "
         f"| {found.traffic / 2**20:.3g} | {100 * busy:.0f} % | {100 * moving:.0f} % "
