@@ -2,18 +2,7 @@
 
 Nothing is known of how they were made, so that beside what chains show (agreement, effective size)
 all rests on E: integration by parts (`identities`), the Stein discrepancy, and log Z from both
-sides. The bounds correct the draws to first order. With m and S the draws' mean and covariance and
-g = grad E,
-
-    a(x) = S g,   b_j(x) = ((x - m)_j (S g)_j / S_jj - 1) / 2
-
-both have mean zero under exp(-E). For draws of the law tilted by a linear or quadratic function
-<a> is the error of their mean, and <b_j> the relative error of the sd of x_j, to first order in the
-tilt (for a Gaussian law <a> is the error whatever the draws are). What is left,
-x - a and ((x - m)_j^2 / S_jj - 1)/2 - b_j, are control variates of known mean, whose Monte-Carlo
-error is what the bounds have besides.
-Sources: Assaraf and Caffarel, Phys. Rev. Lett. 83 (1999) 4682; Mira, Solgi and Imparato, Stat.
-Comput. 23 (2013) 653 (control variates by the score).
+sides. The bounds are those of `control_variates`.
 """
 
 from __future__ import annotations
@@ -24,26 +13,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from .answer import Answer, Budget
-from .certificate import CONFIDENCE, Certificate, Statement
+from .certificate import Certificate, Statement
+from .control_variates import corrected, enough
 from .diagnostics import diagnose
 from .dynamics import Account
 from .evidence import anneal
 from .frame import Frame
 from .given import flat_draws
-from .identities import BIASED, Look
+from .identities import BIASED
 from .sampling_error import SamplingError, sampling_error
 from .stopwatch import Stopwatch
-from .tails import allowance
 from .target import Target
 
 MOST_POINTS = 4096
 EVIDENCE = 0.5
 """The share of the budget for log Z from both sides."""
-DRAWS_OF_A_COORDINATE = 4
-"""Effective draws for every dimension that a dense change of coordinates takes."""
 
 
 def certify(
@@ -119,7 +105,7 @@ def judged(
     )
     if look is None:
         return Certificate((*statements, *found))
-    mean, sd = corrected(x, look, len(look.z) // len(x), independent)
+    mean, sd = corrected(x, look, independent=independent)
     return Certificate((*statements, *found), mean, sd)
 
 
@@ -128,38 +114,11 @@ def frame_of(target: Target, x: np.ndarray, spread: SamplingError) -> Frame:
     d = x.shape[-1]
     flat = x.reshape(-1, d)
     frame = Frame.of_scales(target, flat.mean(axis=0), flat.std(axis=0))
-    if float(np.min(spread.ess)) < DRAWS_OF_A_COORDINATE * d:
+    if not enough(spread):
         return frame
     lower = np.linalg.cholesky(np.corrcoef(flat.T).reshape(d, d) + 1e-12 * np.eye(d))
     root = jnp.asarray(flat.std(axis=0)[:, None] * lower, target.start.dtype)
     return Frame(target, frame.centre, root)
-
-
-def corrected(x: np.ndarray, look: Look, cuts: int, independent: bool) -> tuple[float, float]:
-    """Bounds at 95 % on the two errors of the draws x (chain, save, d), over all coordinates.
-
-    `cuts`: into how many pieces the look took each chain.
-    """
-    d = x.shape[-1]
-    root = np.asarray(look.frame.root, float)
-    root = np.diag(root) if root.ndim == 1 else root
-    # Of the whole chains again, so that correlations across the cuts are seen; in sds.
-    sds = x.std(axis=(0, 1))
-    whole = lambda v: (v @ root.T / sds).reshape(len(x), cuts * v.shape[1], d)  # noqa: E731
-    gap, pull = whole(look.z), whole(look.slope)
-    first = gap - pull
-    second = 0.5 * (gap**2 - 1.0) - 0.5 * (gap * pull - 1.0)
-    quantile = float(stats.norm.ppf(1.0 - (1.0 - CONFIDENCE) / (4.0 * d)))
-    errors = [sampling_error(v, independent) for v in (first, second)]
-    # Their expectations are m - mean, and half of (sd / sd of the draws)^2 - 1.
-    off = np.abs(first.mean(axis=(0, 1))) + quantile * errors[0].mean_error
-    stretch = np.abs(second.mean(axis=(0, 1)))
-    stretch += quantile * errors[1].mean_error * allowance(errors[0].shapes)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        least = np.sqrt(1.0 - 2.0 * stretch)  # that the sd can be, in those of the draws
-        mean, sd = off / least, 1.0 / least - 1.0
-    worst = lambda v: float(np.max(np.where(np.isfinite(v), v, np.inf)))  # noqa: E731
-    return worst(mean), worst(sd)
 
 
 def _bracket(

@@ -17,9 +17,12 @@ from ..trajectory import Trajectory
 from .answer import Answer, Budget
 from .beginning import begin
 from .certificate import Certificate, uncertified
-from .diagnostics import diagnose
+from .control_variates import corrected, covariance_of
+from .diagnostics import MOST_VALUES, diagnose
 from .dynamics import Account, Ensemble
-from .sampling_error import sampling_error
+from .frame import Frame
+from .identities import along
+from .sampling_error import SamplingError, sampling_error
 from .stopwatch import Stopwatch
 from .target import Target
 from .tuning import Tuned, warm_up
@@ -126,11 +129,24 @@ def _adjusted(
         statements, _ = diagnose(
             ensemble.energy, z, spread, account, ensemble.next_key(), moved=(run.ledger, every)
         )
-        certificate = Certificate(tuple(statements), mean=spread.mean, sd=spread.sd)
+        mean, sd = bounds(ensemble.energy, z, spread)
+        certificate = Certificate(tuple(statements), mean=mean, sd=sd)
     account.book("certify", watch)
     leaps = getattr(move.scheme(tuned.step, tuned.length), "leaps", 1)
     note = f"{note}; step {tuned.step:.3g}, {leaps:.3g} leaps"
     return answer_of(name, ensemble, draws, certificate, run.ledger, note)
+
+
+def bounds(frame: Frame, z: np.ndarray, spread: SamplingError) -> tuple[float, float]:
+    """Bounds at 95 % on the errors of means and sds of saves z (chain, save, d) of a frame.
+
+    The larger of what their scatter and what E's gradient says: chains that missed a tail have a
+    scatter that is too small as their sds are, so that of many runs those that did would be
+    certified first.
+    """
+    looked = along(frame, z, MOST_VALUES)
+    mean, sd = corrected(frame.places(z), looked, covariance=covariance_of(z, spread))
+    return max(mean, spread.mean), max(sd, spread.sd)
 
 
 def prepare(

@@ -187,6 +187,11 @@ def value_at(energy: Frame, z: Any) -> Any:
     return energy(z)
 
 
+def gradient_at(energy: Frame, z: Any) -> Any:
+    """The gradient of E."""
+    return jax.grad(energy)(z)
+
+
 def slope_at(energy: Frame, z: Any, probe: Any) -> tuple[Any, Any, Any]:
     """E, its gradient, and probe . Hessian probe: three gradients."""
     both = jax.value_and_grad(energy)

@@ -25,7 +25,7 @@ from ..functionals import SteinDiscrepancy
 from ..kernels import InverseMultiquadric
 from ..states import Particles
 from .certificate import Statement
-from .dynamics import Account, in_batches, slope_at
+from .dynamics import Account, gradient_at, in_batches, slope_at
 from .frame import Frame
 from .proposal import generator
 
@@ -72,6 +72,18 @@ def look(
     account.spend(3 * len(flat))
     shape = chosen.shape
     return Look(frame, chosen, slope.reshape(shape), curved.reshape(shape[:2]), z.mean(axis=(0, 1)))
+
+
+def along(frame: Frame, z: np.ndarray, most: int) -> Look:
+    """At up to `most` saves z (chain, save, d) of chains that Metropolis moved, without curvature.
+
+    Their last leap ended with these gradients; to compute them again costs seconds, and none of the
+    budget.
+    """
+    chains, saves, d = z.shape
+    chosen = z[:, :: -(-chains * saves // most)]
+    slope = in_batches(gradient_at, frame, chosen.reshape(-1, d)).reshape(chosen.shape)
+    return Look(frame, chosen, slope, np.zeros((chains, 0)), z.mean(axis=(0, 1)))
 
 
 def identities(
