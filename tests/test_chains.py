@@ -353,7 +353,7 @@ def test_a_kernel_makes_the_textbook_update():
 def test_answers_of_chains_are_equally_weighted_draws_with_a_ledger():
     answer = fit(ill_conditioned, "hmc", 20_000, start=jnp.zeros(D), key=KEY)
     assert answer.ledger is not None and answer.ledger.divergence is not None
-    assert np.isfinite(answer.draws).all() and answer.draws.shape[0] == 64
+    assert np.isfinite(answer.draws).all() and answer.draws.shape[0] == 32
     assert {"compile", "tune", "run"} <= set(answer.seconds)
     assert sum(answer.phases.values()) == answer.gradients
     assert dataclasses.asdict(answer.certificate.statements[0])["name"] == "split R-hat"

@@ -1,7 +1,7 @@
 """Chains that are exact at any step: Hamiltonian and Langevin moves, accepted by Metropolis.
 
-The flow is Flow(E, Symplectic() + Friction, Thermal(1)), or Flow(E, Euclidean(), Thermal(1)), of 64
-chains in lock-step, in coordinates where the law is near N(0, 1).
+The flow is Flow(E, Symplectic() + Friction, Thermal(1)), or Flow(E, Euclidean(), Thermal(1)), of
+many chains in lock-step, in coordinates where the law is near N(0, 1).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from .stopwatch import Stopwatch
 from .target import Target
 from .tuning import Tuned, warm_up
 
-CHAINS, FEW_CHAINS = 64, 16
+CHAINS = ((64, 64_000), (32, 3_200), (16, 0))
+"""How many, from which budget on: the chains should be long before there are more of them."""
 MOST_DRAWS = 16_384
 LEAST_SAVES = 8
 
@@ -94,7 +95,7 @@ class Langevin(Adjusted):
 
 
 def hmc(target: Target, budget: Budget, key: jax.Array) -> Answer:
-    """Hamiltonian Monte Carlo: 64 chains, step, length and coordinates from the ensemble.
+    """Hamiltonian Monte Carlo: many chains, step, length and coordinates from the ensemble.
 
     Sources: Duane, Kennedy, Pendleton and Roweth, Phys. Lett. B 195 (1987) 216; Hoffman and
     Sountsov, AISTATS 2022 (tuning by many chains).
@@ -201,8 +202,8 @@ def unfinished(name: str, ensemble: Ensemble) -> Answer:
 
 
 def how_many(budget: Budget) -> int:
-    """Chains for a budget: fewer where 64 would have less than 100 gradients each."""
-    return CHAINS if budget.gradients >= 100 * CHAINS else FEW_CHAINS
+    """Chains for a budget."""
+    return next(chains for chains, least in CHAINS if budget.gradients >= least)
 
 
 def sample(ensemble: Ensemble, move: Any, tuned: Tuned) -> tuple[Any, int]:
