@@ -31,7 +31,7 @@ from .trajectory import Trajectory
 
 CHOICE = (
     '; or choose on_divergence (divergence in the [run] of a spec): "stop" keeps what is good, '
-    '"halve" takes half the step'
+    'which is in error.trajectory, "halve" takes half the step'
 )
 
 

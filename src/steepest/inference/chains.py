@@ -18,10 +18,11 @@ from .answer import Answer, Budget
 from .beginning import begin
 from .certificate import Certificate, uncertified
 from .control_variates import corrected, covariance_of
-from .diagnostics import diagnose
+from .diagnostics import MOST_VALUES, diagnose
 from .dynamics import Account, Ensemble
-from .identities import COST, MOST_POINTS, OVERHEAD
-from .sampling_error import sampling_error
+from .frame import Frame
+from .identities import along
+from .sampling_error import SamplingError, sampling_error
 from .stopwatch import Stopwatch
 from .target import Target
 from .tuning import Tuned, warm_up
@@ -126,19 +127,27 @@ def _adjusted(
         z = ensemble.saved(run)
         draws = ensemble.energy.places(z)
         spread = sampling_error(draws)
-        statements, looked = diagnose(
+        statements, _ = diagnose(
             ensemble.energy, z, spread, account, ensemble.next_key(), moved=(run.ledger, every)
         )
-        mean, sd = spread.mean, spread.sd
-        if looked is not None:
-            # Chains that missed a tail do not show it: their scatter is too small with their sds.
-            other = corrected(draws, looked, covariance=covariance_of(z, spread))
-            mean, sd = max(mean, other[0]), max(sd, other[1])
+        mean, sd = bounds(ensemble.energy, z, spread)
         certificate = Certificate(tuple(statements), mean=mean, sd=sd)
     account.book("certify", watch)
     leaps = getattr(move.scheme(tuned.step, tuned.length), "leaps", 1)
     note = f"{note}; step {tuned.step:.3g}, {leaps:.3g} leaps"
     return answer_of(name, ensemble, draws, certificate, run.ledger, note)
+
+
+def bounds(frame: Frame, z: np.ndarray, spread: SamplingError) -> tuple[float, float]:
+    """Bounds at 95 % on the errors of means and sds of saves z (chain, save, d) of a frame.
+
+    The larger of what their scatter and what E's gradient says: chains that missed a tail have a
+    scatter that is too small as their sds are, so that of many runs those that did would be
+    certified first.
+    """
+    looked = along(frame, z, MOST_VALUES)
+    mean, sd = corrected(frame.places(z), looked, covariance=covariance_of(z, spread))
+    return max(mean, spread.mean), max(sd, spread.sd)
 
 
 def prepare(
@@ -201,7 +210,7 @@ def sample(ensemble: Ensemble, move: Any, tuned: Tuned) -> tuple[Any, int]:
     """(the run that is kept, steps between saves); None where the budget allows no draws."""
     account = ensemble.account
     scheme = move.scheme(tuned.step, tuned.length)
-    room = account.left - reserve(account.limit, ensemble.chains)
+    room = account.left - reserve(account.limit)
     steps = ensemble.planned(scheme, room // ensemble.chains)
     if steps < LEAST_SAVES:
         return None, 1
@@ -212,7 +221,6 @@ def sample(ensemble: Ensemble, move: Any, tuned: Tuned) -> tuple[Any, int]:
     return ensemble.advance(scheme, steps, friction=friction, save_every=every), every
 
 
-def reserve(limit: int, chains: int) -> int:
-    """Gradients kept for the certificate: a look at 10 draws of every chain, or more."""
-    least = OVERHEAD + int(COST * 10 * chains)
-    return max(least, min(OVERHEAD + int(COST * MOST_POINTS), int(0.08 * limit)))
+def reserve(limit: int) -> int:
+    """Gradients kept for the certificate."""
+    return min(3 * 1024 + 200, int(0.08 * limit))

@@ -187,11 +187,13 @@ def value_at(energy: Frame, z: Any) -> Any:
     return energy(z)
 
 
-def slope_at(energy: Frame, z: Any) -> tuple[Any, Any]:
-    """E and its gradient."""
-    return jax.value_and_grad(energy)(z)
+def gradient_at(energy: Frame, z: Any) -> Any:
+    """The gradient of E."""
+    return jax.grad(energy)(z)
 
 
-def curvature_at(energy: Frame, z: Any, probe: Any) -> Any:
-    """probe . Hessian probe: three gradients."""
-    return jnp.dot(probe, jax.jvp(jax.grad(energy), (z,), (probe,))[1])
+def slope_at(energy: Frame, z: Any, probe: Any) -> tuple[Any, Any, Any]:
+    """E, its gradient, and probe . Hessian probe: three gradients."""
+    both = jax.value_and_grad(energy)
+    (value, slope), (_, curved) = jax.jvp(both, (z,), (probe,))
+    return value, slope, jnp.dot(probe, curved)

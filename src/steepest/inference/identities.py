@@ -25,7 +25,7 @@ from ..functionals import SteinDiscrepancy
 from ..kernels import InverseMultiquadric
 from ..states import Particles
 from .certificate import Statement
-from .dynamics import Account, curvature_at, in_batches, slope_at
+from .dynamics import Account, gradient_at, in_batches, slope_at
 from .frame import Frame
 from .proposal import generator
 
@@ -33,22 +33,16 @@ ALARM = 0.002
 """The probability with which one statement fails on a right run."""
 BIASED = 0.05
 """The share that is left to the bias of draws that are not claimed to be exact."""
-MOST_POINTS = 1792
-CURVED = 4
-"""One draw of so many has its curvature looked at as well."""
-COST = 1.0 + 3.0 / CURVED
-"""Gradients that a look takes for a draw."""
+MOST_POINTS = 1024
 GRADIENT_PAIRS, GRADIENT_NODES = 16, 5
 OVERHEAD = GRADIENT_PAIRS * (GRADIENT_NODES + 1)
-"""Gradients that it takes besides."""
+"""Gradients that a look takes besides three a draw."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """Draws `z` (piece, draw, d) with the `slope` of E there, and the `centre` (d,) of all draws.
-
-    `curvature` (piece, draw / CURVED): v . Hess E v of some, for a random sign vector v.
-    """
+    """Draws `z` (piece, draw, d) with the `slope` of E there, its `curvature` v . Hess E v for a
+    random sign vector v (piece, draw), and the `centre` (d,) of all draws."""
 
     frame: Frame
     z: np.ndarray
@@ -67,23 +61,29 @@ def look(
 ) -> Look | None:
     """At about `most` of the draws z (piece, draw, d), evenly; None where gradients are short."""
     pieces, saves, d = z.shape
-    points = min(most, int((account.left - OVERHEAD) / COST)) // pieces
+    points = min(most, (account.left - OVERHEAD) // 3) // pieces
     if points < 1:
         return None
     index = np.linspace(0, saves - 1, min(points, saves)).astype(int)
     chosen = z[:, index]
-    some = chosen[:, ::CURVED]
-    flat, curved = chosen.reshape(-1, d), some.reshape(-1, d)
-    if len(flat) + 3 * len(curved) + OVERHEAD > account.left:
-        return None
-    probes = generator(key, 0).choice([-1.0, 1.0], curved.shape)
-    _, slope = in_batches(slope_at, frame, flat)
-    curvature = in_batches(curvature_at, frame, curved, probes)
-    account.spend(len(flat) + 3 * len(curved))
+    flat = chosen.reshape(-1, d)
+    probes = generator(key, 0).choice([-1.0, 1.0], flat.shape)
+    _, slope, curved = in_batches(slope_at, frame, flat, probes)
+    account.spend(3 * len(flat))
     shape = chosen.shape
-    return Look(
-        frame, chosen, slope.reshape(shape), curvature.reshape(some.shape[:2]), z.mean(axis=(0, 1))
-    )
+    return Look(frame, chosen, slope.reshape(shape), curved.reshape(shape[:2]), z.mean(axis=(0, 1)))
+
+
+def along(frame: Frame, z: np.ndarray, most: int) -> Look:
+    """At up to `most` saves z (chain, save, d) of chains that Metropolis moved, without curvature.
+
+    Their last leap ended with these gradients; to compute them again costs seconds, and none of the
+    budget.
+    """
+    chains, saves, d = z.shape
+    chosen = z[:, :: -(-chains * saves // most)]
+    slope = in_batches(gradient_at, frame, chosen.reshape(-1, d)).reshape(chosen.shape)
+    return Look(frame, chosen, slope, np.zeros((chains, 0)), z.mean(axis=(0, 1)))
 
 
 def identities(
@@ -99,7 +99,7 @@ def identities(
     virial = look.virial - np.eye(d)
     trace = np.einsum("cii->c", virial)
     size, curvature = np.sum(look.slope**2, axis=2), float(np.mean(look.curvature))
-    heat = np.mean(size[:, ::CURVED] - look.curvature, axis=1)
+    heat = np.mean(size - look.curvature, axis=1)
     tests = (
         ("mean force", look.slope.mean(axis=1), slack, "entries of <grad E> = 0"),
         (
@@ -145,7 +145,7 @@ def gradient(look: Look, account: Account) -> Statement:
     at, weights = np.polynomial.legendre.leggauss(nodes)
     along = z[:pairs, None] + 0.5 * (1 + at)[None, :, None] * step[:, None]
     everything = np.concatenate([along.reshape(-1, d), z[:pairs], z[:pairs] + step])
-    values, slopes = in_batches(slope_at, look.frame, everything)
+    values, slopes, _ = in_batches(slope_at, look.frame, everything, 0 * everything)
     inner = np.einsum("pnd,pd->pn", slopes[: pairs * nodes].reshape(along.shape), step)
     predicted = inner @ (0.5 * weights)
     before, after = values[pairs * nodes :].reshape(2, pairs)

@@ -91,10 +91,10 @@ def microcanonical(target: Target, budget: Budget, key: jax.Array) -> Answer:
 def _unadjusted(name: str, target: Target, budget: Budget, key: jax.Array, kind: str) -> Answer:
     account, move = Account(budget.gradients), Unadjusted()
     ensemble, tuned, note = prepare(move, target, budget, key, kind, account)
-    room = (account.left - reserve(account.limit, ensemble.chains)) // ensemble.chains
+    room = (account.left - reserve(account.limit)) // ensemble.chains
     with Stopwatch() as watch:
         coarse = _sample(ensemble, move, tuned, tuned.step, int(COARSE * room))
-        room = (account.left - reserve(account.limit, ensemble.chains)) // ensemble.chains
+        room = (account.left - reserve(account.limit)) // ensemble.chains
         fine = None if coarse is None else _sample(ensemble, move, tuned, 0.5 * tuned.step, room)
     account.book("run", watch)
     if coarse is None or fine is None:
