@@ -120,12 +120,3 @@ def test_wrong_input_is_exit_code_two_and_writes_nothing(steepest, tmp_path, nam
     assert code == 2, text
     assert message in " ".join(text.split()) and "Traceback" not in text
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
-
-
-@pytest.mark.parametrize("steps", [0, 1, 20, 99, 320, 12345])
-def test_saves_of_a_budget_of_seconds_end_with_the_run(steps):
-    from steepest.optimizers.comparison import SAVES, _saved
-
-    whole, every = _saved(steps)
-    assert every % 2 == 0 and whole % every == 0 and whole // every <= 2 * SAVES
-    assert abs(whole - steps) <= every

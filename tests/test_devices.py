@@ -100,6 +100,13 @@ def test_more_devices_than_there_are_and_wrong_processes_are_refused(steepest, m
         code, text = steepest("run", spec, "--distributed", wrong)
         assert code == 2 and "HOST:PORT,I,N" in text, text
 
+    def no_cluster(**options):  # in JAX's words
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", no_cluster)
+    code, text = steepest("run", spec, "--distributed", "auto")
+    assert code == 2 and "no cluster that JAX knows" in text and "HOST:PORT,I,N" in text
+
 
 def processes(folder, *words):
     """Two processes of one run, on this machine."""

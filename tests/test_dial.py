@@ -86,3 +86,14 @@ def test_wrong_input_is_refused_before_anything_runs(steepest, spec, tmp_path, w
     code, told = steepest("dial", spec, *words, "--out", "d")
     assert code == 2 and said in told
     assert not (tmp_path / "d").exists()
+
+
+def test_the_legend_lies_on_no_curve():
+    from steepest import figures
+
+    times = np.linspace(0.0, 5.0, 9)
+    curves = [(f"friction={g:g}", times, np.exp(-g * times)) for g in (0.0, 3.0)]
+    figure = figures.dial_figure(curves, np.ones(2), np.ones(2), "friction")
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert not any(axes.get_window_extent().overlaps(legend) for axes in figure.axes)

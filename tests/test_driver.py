@@ -2,6 +2,8 @@
 
 import dataclasses
 import gc
+import itertools
+import types
 import weakref
 
 import jax
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import steepest as st
-from steepest import chunks
+from steepest import chunks, driver
 from steepest.errors import ArgumentError
 from steepest.ledger import Totals
 
@@ -196,6 +198,27 @@ def test_interruption_returns_what_is_done(monkeypatch):
     run = st.solve(GRADIENT, jnp.ones(2), scheme=st.Euler(0.001), steps=10**6)
     assert run.interrupted and 2 <= len(run) < 10**6
     assert len(run.times) == len(run.states) == len(run.ledger.functional)
+
+
+def test_a_budget_of_seconds_ends_a_run_that_a_checkpoint_goes_on_with(monkeypatch, tmp_path):
+    """A clock that moves by a second whenever it is read: no chance, and no waiting."""
+    now = itertools.count()
+    clock = types.SimpleNamespace(monotonic=lambda: next(now), perf_counter=lambda: next(now))
+    flow = st.Flow(GRADIENT.functional, GRADIENT.geometry, st.Thermal(0.3))
+    options = dict(scheme=st.Euler(0.001), steps=3999, save_every=3, key=jax.random.key(2))
+    whole = st.solve(flow, jnp.ones(2), **options)
+    monkeypatch.setattr(chunks, "clock", clock)
+    monkeypatch.setattr(driver, "clock", clock)
+    place = st.Checkpoint(tmp_path, every=1e9)
+    cut = st.solve(flow, jnp.ones(2), **options, seconds=5, checkpoint=place)
+    assert cut.ending == "out of time" and 1 <= len(cut) < len(whole)
+    np.testing.assert_array_equal(cut.states, whole.states[: len(cut)])
+    rest = st.solve(flow, jnp.ones(2), **options, checkpoint=place)
+    assert not rest.ending
+    np.testing.assert_array_equal(rest.states, whole.states)
+    np.testing.assert_array_equal(rest.ledger.dissipated, whole.ledger.dissipated)
+    with pytest.raises(st.ArgumentError, match="seconds"):
+        st.solve(flow, jnp.ones(2), **options, seconds=0.0)
 
 
 def test_temperature_and_friction_schedules_follow_flow_time():

@@ -225,6 +225,7 @@ def test_bad_input():
         (lambda: st.Bregman("cube"), "potential"),
         (lambda: st.Bregman(3.0), "potential"),
         (lambda: st.PNorm(3.0), "p"),
+        (lambda: solve(st.Bregman(st.PNorm(1.5)), jnp.array([0.0, 1.0])), "1 coordinates of 2"),
         (lambda: st.HyperbolicEntropy(-1.0), "scale"),
         (lambda: solve(st.Bregman("simplex"), x), "probabilities"),
         (lambda: solve(st.Bregman("entropy"), -x), "positive"),

@@ -1,5 +1,7 @@
 """Geometries as optax transformations: against optax's own, closed forms, and a ledger."""
 
+import types
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,8 @@ import pytest
 from optax import contrib
 
 import steepest as st
-from steepest.optimizers import friction_of
+from steepest import chunks, driver
+from steepest.optimizers import comparison, friction_of
 
 RATE = 1e-3
 PARAMETERS = {
@@ -294,6 +297,27 @@ def test_a_comparison_has_curves_costs_and_a_verdict():
         assert abs(curve.dissipated[-1] - fallen) < 0.1 * curve.loss[0]
     assert "learning rates tuned" in str(found) and "geometry,gradients" in found.to_csv()
     found.plot()
+
+
+def test_seconds_of_a_comparison_are_spent_and_not_overrun(monkeypatch):
+    """On a clock by which a chunk takes 50 ms and a step 30 us, on a machine that slows down."""
+    now, advance = [0.0], chunks.Run._advance
+
+    def slow(self, carry, size):
+        now[0] += 0.05 + 3e-5 * (1.0 + now[0]) * size[0] * size[1]
+        return advance(self, carry, size)
+
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0])
+    for module in (chunks, driver, comparison):
+        monkeypatch.setattr(module, "clock", clock)
+    monkeypatch.setattr(chunks.Run, "_advance", slow)
+    for seconds in (0.5, 6.0):  # a few chunks, and many steps
+        found = st.compare_geometries(
+            lambda x: jnp.sum(x**2), jnp.ones(2), [st.Euclidean()], seconds=seconds, rates=(0.01,)
+        )
+        curve = found.curves[0]
+        assert 0.5 * seconds <= curve.seconds[-1] <= 1.15 * seconds
+        assert len(curve.loss) > 2 and curve.loss[-1] < curve.loss[0]
 
 
 def test_bad_input():

@@ -69,6 +69,10 @@ MISTAKES = {
         changed(scheme={"kind": "euler", "step": -0.1}),
         "scheme.step: got -0.1; the time step, a number > 0",
     ),
+    "too many chains": (
+        changed(state={"chains": 10**9}),
+        "the number of chains, at least 2, at most 10,000,000",
+    ),
     "zero step": (changed(scheme={"kind": "euler", "step": 0}), "scheme.step: got 0"),
     "infinite step": (
         changed(scheme={"kind": "euler", "step": float("inf")}),

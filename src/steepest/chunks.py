@@ -104,13 +104,16 @@ class Run:
         progress: bool,
         checkpoint: Checkpoint | None,
         halve: bool,
+        deadline: float = math.inf,
     ) -> tuple[Any, str]:
         """(times, states, rows) of the good saves, and why they end early ("" if they do not).
 
+        `deadline`: of the monotonic clock; chunks are sized to end by it, and none begins after.
         Raises Terminated after SIGTERM, ProcessLost where there were several processes.
         """
         (_, states, rows), carry = first
-        saves, done, chunk = steps // self.save_every, 0, min(steps, 128)
+        saves, done = steps // self.save_every, 0
+        chunk = min(steps, 128) if math.isinf(deadline) else 1
         self.capacity = capacity = self.slots(state, saves)
         example = self._records(states, rows, [self.start], halve)
         kept = Kept(checkpoint, self._card(state, steps, checkpoint), saves + 1, example)
@@ -151,12 +154,17 @@ class Run:
                     if halve and not pending:
                         points.hold(save, carry)
                     rate = taken / max(seconds, 1e-6)
-                    chunk = int(min(16 * chunk, max(1.0, CHUNK_SECONDS * rate), 2**30))
+                    left = deadline - clock.monotonic()
+                    chunk = int(min(16 * chunk, max(1.0, min(CHUNK_SECONDS, left) * rate), 2**30))
+                    chunk *= left > 0
                     chunk, due, asked = devices.agreed(chunk, kept.due, termination.asked())
+                    over = chunk == 0 and done < steps << self.halvings
                     if not (halve and pending):
                         words = {"done": done, "halvings": points.words()}
-                        kept.keep(done, carry, words, due, asked)
+                        kept.keep(done, carry, words, due or over, asked)
                     bar.update(done >> self.halvings)
+                    if over:
+                        return kept.saves.taken(), "out of time"
             except KeyboardInterrupt:
                 return kept.saves.taken(), "interrupted"
             except jax.errors.JaxRuntimeError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time as clock
 from typing import Any
 
 import jax
@@ -28,6 +29,11 @@ from .schemes import AbstractScheme
 from .states.points import is_ensemble
 from .trajectory import Trajectory
 
+CHOICE = (
+    '; or choose on_divergence (divergence in the [run] of a spec): "stop" keeps what is good, '
+    'which is in error.trajectory, "halve" takes half the step'
+)
+
 
 def solve(
     flow: AbstractFlow,
@@ -44,6 +50,7 @@ def solve(
     mesh: Any = None,
     checkpoint: Checkpoint | None = None,
     on_divergence: str = "raise",
+    seconds: float | None = None,
 ) -> Trajectory:
     """Run `flow` from `state` by `scheme`; returns the Trajectory with its ledger.
 
@@ -62,6 +69,8 @@ def solve(
     `on_divergence`, when numbers stop being finite: "raise" Diverged, "stop" with what is good (the
     trajectory's `ending` says so), or "halve" the step, from the save on where F began its last
     rise, as the ledger's column `step` tells; an adaptive scheme has no step to halve, and raises.
+    `seconds`: of wall clock, compilation included, after which the run ends at its last save, with
+    `ending` "out of time"; with a checkpoint the same call goes on from there.
 
     A `Particles` state under a flow of parameters is an ensemble of independent copies.
     Differentiable in the arrays inside `flow` and `state`. Raises ArgumentError before anything
@@ -72,6 +81,9 @@ def solve(
         raise ArgumentError("on_divergence", repr(on_divergence), "'raise', 'stop' or 'halve'")
     if not (checkpoint is None or isinstance(checkpoint, Checkpoint)):
         raise ArgumentError("checkpoint", type(checkpoint).__name__, "Checkpoint(folder)")
+    if not (seconds is None or (isinstance(seconds, (int, float)) and seconds > 0)):
+        raise ArgumentError("seconds", seconds, "a positive number of seconds, or None")
+    deadline = math.inf if seconds is None else clock.monotonic() + seconds
     length = (time, steps, save_every)
     run, state, steps, traced = prepared(flow, state, scheme, length, key, ledger, start, mesh)
     halve = on_divergence == "halve" and scheme.step is not None
@@ -81,7 +93,8 @@ def solve(
         (times, states, rows), ending = run.trace(state, steps), ""
     else:
         place = current() if checkpoint is None else checkpoint
-        (times, states, rows), ending = run.host(state, first, steps, progress, place, halve)
+        options = (progress, place, halve, deadline)
+        (times, states, rows), ending = run.host(state, first, steps, *options)
     book = Ledger.assemble(bound, scheme, times, rows)
     trajectory = Trajectory(
         times, states, book, flow, scheme, save_every, ledger == "steps", ending
@@ -192,7 +205,7 @@ def _check(trajectory: Trajectory, ending: str, on_divergence: str, save_every: 
             "the state or its functional is not finite",
             float(trajectory.times[-1]),
             (len(trajectory) - 1) * save_every,
-            _remedy(trajectory),
+            _remedy(trajectory) + CHOICE,
             trajectory,
         )
     residual = trajectory.ledger.residual

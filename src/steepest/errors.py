@@ -56,8 +56,7 @@ class Diverged(SteepestError):
         self.quantity, self.time, self.step = quantity, time, step
         self.trajectory = trajectory
         super().__init__(
-            f"the run diverged: {quantity} after time {time:.6g} (step {step}), "
-            f"the last good state is kept in error.trajectory; {remedy}"
+            f"the run diverged: {quantity} after time {time:.6g} (step {step}); {remedy}"
         )
 
 

@@ -29,7 +29,7 @@ class Trajectory:
     `times`: (S + 1,), the first being the start; `states`: the state with leading axis S + 1 on
     each leaf; `ledger`: see Ledger. `flow` and `scheme` are what ran (None after `load`, which
     keeps their description in `row`). `ending` is why it ended before its time: "interrupted"
-    (Ctrl-C) or "diverged"; else empty.
+    (Ctrl-C), "diverged" or "out of time"; else empty.
     """
 
     times: Any

@@ -53,7 +53,10 @@ def connect(processes: str) -> None:
     try:
         jax.distributed.initialize(**options)  # pyright: ignore[reportArgumentType]
     except (RuntimeError, ValueError) as error:
-        raise ArgumentError("--distributed", repr(processes), str(error).strip()) from None
+        remedy = str(error).strip()
+        if processes == "auto" and "should be defined" in remedy:
+            remedy = "no cluster that JAX knows (SLURM, Kubernetes) is here: give HOST:PORT,I,N"
+        raise ArgumentError("--distributed", repr(processes), remedy) from None
 
 
 def mesh(count: int | None) -> Any:

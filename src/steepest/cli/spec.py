@@ -233,7 +233,11 @@ def _explain(cls: type[Section], table: dict[str, Any], key: str, mistake: Any) 
     allowed = fields[key].description if key in fields else mistake["msg"]
     if key not in table:
         return f"missing; {allowed}"
-    return f"got {_show(table[key])}; {allowed}"
+    given, rules = table[key], fields[key].metadata if key in fields else []
+    most = [rule.le for rule in rules if hasattr(rule, "le")]
+    beyond = most and isinstance(given, (int, float)) and given > most[0]
+    bound = f", at most {most[0]:,}" if beyond and str(most[0]) not in str(allowed) else ""
+    return f"got {_show(given)}; {allowed}{bound}"
 
 
 def _together(values: dict[str, Any]) -> list[str]:

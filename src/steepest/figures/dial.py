@@ -34,7 +34,8 @@ def dial_figure(
     parts[0].set_title("Functional over time")
     parts[0].set_xlabel("time")
     if curves:
-        parts[0].legend(frameon=False, fontsize=8)
+        # Below both parts: inside, it would lie on a curve that falls late.
+        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
     position = np.linspace(0.0, 1.0, len(late))
     parts[1].plot(position, late, "o-", color=theme.first, ms=4)
     parts[1].set_title("Where it ends, and how soon")

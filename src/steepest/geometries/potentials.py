@@ -166,7 +166,10 @@ class HyperbolicEntropy(_Separable):
 
 
 class PNorm(AbstractPotential):
-    """1/2 |x|_p^2 for 1 < p <= 2, whose inverse mirror map is that of the conjugate exponent."""
+    """1/2 |x|_p^2 for 1 < p <= 2, whose inverse mirror map is that of the conjugate exponent.
+
+    For p < 2 its Hessian is infinite where a coordinate is 0, and the flow does not begin there.
+    """
 
     p: float
 
@@ -194,6 +197,9 @@ class PNorm(AbstractPotential):
     def check(self, x, argument):
         if not bool(jnp.any(x != 0)):
             raise ArgumentError(argument, "all zeros", "a point where |x|_p^2 is smooth: not 0")
+        if self.p < 2 and not bool(jnp.all(x != 0)):
+            given = f"{int(jnp.sum(x == 0))} coordinates of {x.size} that are 0"
+            raise ArgumentError(argument, given, "a start off the axes, or p = 2: K vanishes there")
 
     @property
     def name(self):

@@ -133,8 +133,8 @@ def compare_geometries(
     `geometries`: a mapping name -> contender, or a sequence. A contender is a geometry (or a pytree
     prefix of them), or a function learning_rate -> optax transformation. `budget`: gradients for
     each run, where a Fisher metric's products count as the gradients they cost; or `seconds` of run
-    time without compilation. The rate is chosen by the final loss. A risk with `batch_size` is
-    trained on minibatches, a gradient then being that of a batch.
+    time without compilation, kept to within a step or two. The rate is chosen by the final loss. A
+    risk with `batch_size` is trained on minibatches, a gradient then being that of a batch.
 
     Raises ArgumentError for an empty list, a budget below ten gradients, or a contender that fits
     no parameters; a rate that diverges counts as an infinite loss.
@@ -199,9 +199,11 @@ def _run(
     flow = Flow(risk, Euclidean(), Minibatch() if risk.subsamples else None)
     scheme = from_optax(make if _traceable(make, rate, theta) else transform, rate)
 
-    def run(steps: int, every: int) -> tuple[Any, float]:
+    def run(steps: int, every: int, limit: float | None = None) -> tuple[Any, float]:
         before = clock.perf_counter()
-        done = solve(flow, theta, scheme=scheme, steps=steps, save_every=every, key=key)
+        done = solve(
+            flow, theta, scheme=scheme, steps=steps, save_every=every, key=key, seconds=limit
+        )
         return done, clock.perf_counter() - before
 
     first = 0.0
@@ -210,15 +212,9 @@ def _run(
             steps = max(2, int(budget / price))
             every = max(1, steps // SAVES)
             _, first = run(every, every)
+            done, taken = run(steps - steps % every, every)
         else:
-            _, first = run(20, 2)
-            steps, taken = 5, 0.0
-            # The pace of a longer run: a short one's seconds are not those of its steps.
-            while taken < seconds / 4:
-                steps, every = _saved(4 * steps)
-                _, taken = run(steps, every)
-            steps, every = _saved(int(steps * seconds / taken))
-        done, taken = run(steps - steps % every, every)
+            done, taken, first = _within(run, seconds)
     except Diverged:
         none = np.array([0.0]), np.array([0.0]), np.array([np.inf]), np.array([0.0])
         return Curve(name, rate, *none, first, {})
@@ -236,10 +232,23 @@ def _run(
     )
 
 
-def _saved(steps: int) -> tuple[int, int]:
-    """(steps, save_every) near that many; an even interval is the kind that is compiled already."""
-    every = 2 * max(1, steps // (2 * SAVES))
-    return max(every, steps - steps % every), every
+def _within(run: Any, seconds: float) -> tuple[Any, float, float]:
+    """(trajectory, its seconds, those of compilation) of a run that spends that time and no more.
+
+    Its length is guessed from the pace of a shorter one, a little too long, and its end is the
+    clock's. All have as many saves, and an even interval: they share one program.
+    """
+    every = 2
+    _, first = run(SAVES * every, every, 1e-9)
+    done, taken = run(SAVES * every, every, seconds)
+    # The pace of a longer run: a short one's seconds are not those of its steps.
+    while not done.ending and taken < seconds / 4:
+        every *= 4
+        done, taken = run(SAVES * every, every, seconds)
+    if not done.ending:
+        every = 2 * math.ceil(0.6 * every * seconds / taken)
+        done, taken = run(SAVES * every, every, seconds)
+    return done, taken, first
 
 
 def _traceable(make: Any, rate: float, theta: Any) -> bool:
