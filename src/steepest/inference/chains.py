@@ -146,7 +146,8 @@ def bounds(frame: Frame, z: np.ndarray, spread: SamplingError) -> tuple[float, f
     certified first.
     """
     looked = along(frame, z, MOST_VALUES)
-    mean, sd = corrected(frame.places(z), looked, covariance=covariance_of(z, spread))
+    covariance = covariance_of(z, spread)
+    mean, sd = corrected(frame.places(z), looked, covariance=covariance, exact=True)
     return max(mean, spread.mean), max(sd, spread.sd)
 
 

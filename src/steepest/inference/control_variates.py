@@ -46,12 +46,14 @@ def corrected(
     *,
     covariance: np.ndarray | None = None,
     independent: bool = False,
+    exact: bool = False,
 ) -> tuple[float, float]:
     """Bounds at 95 % on the two errors of the draws x (chain, save, d), over all coordinates.
 
     `covariance` (d, d): S in the frame's coordinates; one where the frame is made of the draws.
-    `independent`: the draws are, and no chains. Infinite where fewer than 8 draws of a chain were
-    looked at.
+    `independent`: the draws are, and no chains. `exact`: they are of the law, or on their way to
+    it, so that a and b_j are taken whole only where that leaves less variance than there was.
+    Infinite where fewer than 8 draws of a chain were looked at.
     """
     chains, d = len(x), x.shape[-1]
     root = np.asarray(look.frame.root, float)
@@ -61,8 +63,8 @@ def corrected(
     whole = lambda v: (v @ root.T / sds).reshape(chains, -1, d)  # noqa: E731
     gap = whole(look.z - look.centre)
     pull = whole(look.slope if covariance is None else look.slope @ covariance)
-    first = gap - pull
-    second = 0.5 * (gap**2 - 1.0) - 0.5 * (gap * pull - 1.0)
+    pairs = (gap, pull), (0.5 * (gap**2 - 1.0), 0.5 * (gap * pull - 1.0))
+    first, second = (f - (_share(f, known) if exact else 1.0) * known for f, known in pairs)
     quantile = float(stats.norm.ppf(1.0 - (1.0 - CONFIDENCE) / (4.0 * d)))
     errors = [sampling_error(v, independent) for v in (first, second)]
     # Their expectations are m - mean, and half of (sd / sd of the draws)^2 - 1.
@@ -74,3 +76,12 @@ def corrected(
         mean, sd = off / least, 1.0 / least - 1.0
     worst = lambda v: float(np.max(np.where(np.isfinite(v), v, np.inf)))  # noqa: E731
     return worst(mean), worst(sd)
+
+
+def _share(f: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """How much of `known` (chain, save, d) to take off f, (d,): all where Var(f - known) <= Var f,
+    else what leaves the least variance, from 0 to 1/2."""
+    f, known = (v - v.mean(axis=(0, 1)) for v in (f, known))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.nan_to_num(np.mean(f * known, axis=(0, 1)) / np.mean(known**2, axis=(0, 1)))
+    return np.where(share >= 0.5, 1.0, np.maximum(share, 0.0))
