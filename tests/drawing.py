@@ -34,7 +34,7 @@ from steepest.kernels import AbstractKernel
 from steepest.noise import AbstractNoise
 from steepest.schemes import AbstractScheme
 
-FITTING, NEAR = 0.3, 0.35
+FITTING, NEAR = 0.22, 0.4
 """Shares of compositions that are made to fit, and of those near the border."""
 ROUNDS, TRIES = 12, 10
 KINDS = (AbstractFunctional, AbstractGeometry, AbstractNoise, AbstractScheme)

@@ -322,7 +322,7 @@ STATES: dict[str, Callable[[Rng], Any]] = {
     "Gaussian, GaussHermite": _gaussian(quadrature=st.GaussHermite(8)),
     "Gaussian, Cubature": _gaussian(quadrature=st.Cubature(5)),
     "Gaussian, QuasiMonteCarlo": _gaussian(quadrature=st.QuasiMonteCarlo(64)),
-    "Gaussian, MonteCarlo": _gaussian(quadrature=st.MonteCarlo(64)),
+    "Gaussian, MonteCarlo": _gaussian(quadrature=st.MonteCarlo(256)),
     "Gaussian, diagonal": lambda rng: st.Gaussian(_normal(rng, 2), _deviations(rng)),
     "Gaussian, LowRank": lambda rng: st.Gaussian(
         _normal(rng, 2), st.LowRank(_normal(rng, 2, 1), _deviations(rng))

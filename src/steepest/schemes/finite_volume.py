@@ -151,8 +151,7 @@ class FiniteVolume(AbstractScheme):
     def judge(self, flow, state, found):
         judge_fitness(state, found)
 
-    @property
-    def monotone(self):
+    def monotone(self, flow):
         return True
 
     @property
