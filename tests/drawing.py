@@ -1,4 +1,4 @@
-"""Random compositions of everything that `steepest` exports: state, functional, geometry, noise, scheme.
+"""Random compositions of all that is exported: state, functional, geometry, noise and scheme.
 
 Classes are taken from the exports; their arguments are found by name in `material`, so an
 ingredient that is added later joins as soon as its required arguments have values there
@@ -100,7 +100,7 @@ def one(draw: Draw, made: Any, depth: int = 0) -> Any:
 
 
 def ingredient(draw: Draw, kind: type, depth: int = 0, given: Any = None) -> Any:
-    """One ingredient of a kind, or of a `given` class; of flows' ingredients also sums, multiples."""
+    """One ingredient of a kind, or of a `given` class; also sums and multiples of them."""
     made = one(draw, given or draw.choice(exported(kind)), depth)
     if kind in (AbstractFunctional, AbstractGeometry) and depth < 2:
         if draw.random() < 0.25:
