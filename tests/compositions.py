@@ -82,8 +82,14 @@ def examine(made: Composition, run: bool = True) -> Outcome:
         ours = [frame for frame in where if "steepest" in frame.filename]
         last = ours[-1] if ours else where[-1]
         place = f"{last.filename.rsplit('/', 2)[-1]}:{last.lineno}"
-        return Outcome("raw error", f"{type(error).__name__} at {place}: {str(error)[:160]}")
+        return Outcome("raw error", f"{type(error).__name__} at {place}: {_ends(error)}")
     return Outcome("ran")
+
+
+def _ends(error: Exception) -> str:
+    """The first and last words of a message."""
+    words = " ".join(str(error).split())
+    return words if len(words) < 400 else f"{words[:160]} ... {words[-240:]}"
 
 
 def with_step(scheme: Any, step: float) -> Any:
@@ -381,5 +387,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_enable_x64", True)
     main()

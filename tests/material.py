@@ -22,6 +22,7 @@ from steepest.geometries.potentials import AbstractPotential
 from steepest.kernels import AbstractKernel
 from steepest.schemes import AbstractScheme
 
+jax.config.update("jax_enable_x64", True)  # before any number is made
 STEP, CLOUD, CELLS = 1e-3, 6, 16
 
 
