@@ -5,7 +5,7 @@ ingredient that is added later joins as soon as its required arguments have valu
 (`missing()` says which have none).
 
 Some compositions are made to fit: one class, each as likely as any other, is given, and the other
-ingredients are drawn until `driver` accepts the whole. Some are such with one ingredient drawn
+ingredients are drawn until `driver` accepts the whole (a rare one in fitting `COMPANY`). Some are such with one ingredient drawn
 again blindly, near the border of what is accepted. The others are drawn blindly.
 """
 
@@ -23,7 +23,7 @@ import equinox as eqx
 import numpy as np
 
 import steepest as st
-from material import ALWAYS, LAWS, OWN, STATES, TOGETHER, VALUES, Between, Of, waning
+from material import ALWAYS, COMPANY, LAWS, OWN, STATES, TOGETHER, VALUES, Between, Of, waning
 from steepest import driver
 from steepest.errors import SteepestError
 from steepest.functionals import AbstractFunctional
@@ -238,18 +238,27 @@ def _round(draw: Draw, number: int, kind: Any, given: Any) -> Composition:
     def some(of: type) -> Any:
         return ingredient(draw, of, given=given if of is kind else None)
 
-    made = Composition(number, given if kind is None else "", None, None, None, None)
+    name = given if kind is None else given.__name__
+    near = COMPANY.get(name) if draw.random() < 0.8 else None
+    names = [name] if kind is None else near.states if near else list(STATES)
+    made = Composition(number, "", None, None, None, None)
+
+    def geometry() -> Any:
+        return draw.choice(near.geometries) if near else some(AbstractGeometry)
+
+    def meets(name: str) -> None:
+        made.state = name
+        _meet(made.geometry, made)
+
     if kind is None:
-        made.geometry = _until(lambda: some(AbstractGeometry), lambda g: _meet(g, made))
+        made.state = name
+        made.geometry = _until(geometry, lambda g: _meet(g, made))
     else:
-        made.geometry = _until(lambda: some(AbstractGeometry), lambda _: None)
-
-        def meets(name: str) -> None:
-            made.state = name
-            _meet(made.geometry, made)
-
-        names = [s for s in STATES if _alike(made.geometry, s)]
-        _until(lambda: draw.choice(names), meets)
+        made.geometry = _until(geometry, lambda _: None)
+        alike = [s for s in names if _alike(made.geometry, s)]
+        if not alike:
+            raise _Nothing
+        _until(lambda: draw.choice(alike), meets)
 
     start = made.start()
 
@@ -257,7 +266,9 @@ def _round(draw: Draw, number: int, kind: Any, given: Any) -> Composition:
         return lambda x: dataclasses.replace(made, **{slot: x}).flow().bind(start)
 
     made.functional = _until(lambda: some(AbstractFunctional), bound("functional"))
-    if kind is AbstractNoise or draw.random() < 0.5:
+    if near and near.noise is not None:
+        made.noise = near.noise
+    elif kind is AbstractNoise or draw.random() < 0.5:
         try:
             made.noise = _until(lambda: some(AbstractNoise), bound("noise"))
         except _Nothing:

@@ -204,6 +204,7 @@ OWN: dict[tuple[str, str], list[Any]] = {
     ("Fisher", "solver"): ["auto", "cg", "dense"],
     ("ScoreNetwork", "steps"): [3],
     ("Splitting", "accuracy"): [None],
+    ("Metropolis", "scheme"): [st.Euler(STEP), st.OBABO(STEP), Of(AbstractScheme)],
     ("Yoshida", "order"): [4],
     ("McLachlan", "order"): [2, 4],
     ("SinkhornDivergence", "epsilon"): [0.5],
@@ -336,3 +337,36 @@ STATES: dict[str, Callable[[Rng], Any]] = {
     "Categorical on a graph": _categorical(graph=np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])),
 }
 LAWS = [name for name in STATES if name[0].isupper() and not name.startswith(("Phase", "Adaptive"))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Company:
+    """States, geometries and a noise that a rare class is drawn with, most of the time."""
+
+    states: list[str]
+    geometries: list[Any]
+    noise: Any = None
+
+
+KINETIC = st.Symplectic() + st.Friction(0.8)
+CLOUDS = [name for name in LAWS if name.startswith("Particles") and "Phase" not in name]
+BOXES = [name for name in LAWS if name.startswith("Density") and "phase" not in name]
+_MOVING = Company(["Phase", "Particles of Phase"], [st.Symplectic()])
+_RUBBING = Company(["Phase", "Particles of Phase"], [KINETIC])
+_COMPARED = Company(CLOUDS, [st.Wasserstein(), st.Stein()])
+COMPANY: dict[str, Company] = {
+    "BirthDeath": Company(["Particles, weighted"], [st.FisherRao()]),
+    "Exponential": Company([*BOXES, "Categorical"], [st.Wasserstein(), st.FisherRao()]),
+    "FiniteVolume": Company(
+        [*BOXES, "Density, phase"], [st.Wasserstein(), st.Wasserstein(KINETIC)]
+    ),
+    "Metropolis": Company(["vector", "Particles"], [st.Euclidean()], st.Thermal(1.0)),
+    "Rattle": Company(["Phase on a circle"], [st.Holonomic(level)]),
+    "Density, phase": Company(["Density, phase"], [st.Wasserstein(KINETIC)]),
+    "Gaussian, phase": Company(["Gaussian, phase"], [st.Wasserstein(KINETIC)]),
+    **dict.fromkeys(("Leapfrog", "ForestRuth", "Yoshida", "McLachlan"), _MOVING),
+    **dict.fromkeys(("BAOAB", "OBABO", "Nesterov"), _RUBBING),
+    **dict.fromkeys(
+        ("MMD", "SinkhornDivergence", "SlicedWasserstein", "SteinDiscrepancy"), _COMPARED
+    ),
+}
