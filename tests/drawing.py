@@ -5,8 +5,9 @@ ingredient that is added later joins as soon as its required arguments have valu
 (`missing()` says which have none).
 
 Some compositions are made to fit: one class, each as likely as any other, is given, and the other
-ingredients are drawn until `driver` accepts the whole (a rare one in fitting `COMPANY`). Some are such with one ingredient drawn
-again blindly, near the border of what is accepted. The others are drawn blindly.
+ingredients are drawn until `driver` accepts the whole (around a rare one from its `COMPANY`). Some
+are such with one ingredient drawn again blindly, near the border of what is accepted. The others
+are drawn blindly.
 """
 
 from __future__ import annotations

@@ -166,3 +166,23 @@ def test_a_stein_discrepancy_needs_one_positive_temperature(temperature):
 
     with pytest.raises(st.ArgumentError, match="positive"):
         st.SteinDiscrepancy(material.bowl, temperature=temperature)
+
+
+def test_a_faster_clock_of_phase_space_is_one_under_finite_volumes():
+    """2 K for a step h is K for 2 h; the current left the factor of its own term out."""
+    import numpy as np
+
+    import steepest as st
+
+    density = material.STATES["Density, phase"](np.random.default_rng(0))
+    energy = st.FreeEnergy(material.bowl, 1.0)
+    moved = [
+        st.solve(
+            st.Flow(energy, st.Wasserstein(speed * st.Symplectic() + st.Friction(0.5 * speed))),
+            density,
+            scheme=st.FiniteVolume(0.02 / speed),
+            steps=2,
+        ).at(2)
+        for speed in (1.0, 2.0)
+    ]
+    assert np.allclose(moved[0].values, moved[1].values, rtol=1e-12, atol=0)
