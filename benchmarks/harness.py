@@ -67,8 +67,13 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Several processes share an accelerator: none may take its memory beforehand.
-            env={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ},
+            # Several processes share an accelerator: none may take its memory beforehand. The last
+            # line of an error is to be the error.
+            env={
+                "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+                "JAX_TRACEBACK_FILTERING": "off",
+                **os.environ,
+            },
         )
         self.note = ""
         first = self.ask("warm")

@@ -204,6 +204,7 @@ def test_an_energy_from_a_file(folder):
         ({"energy": "mine", "dimension": 2}, "module:function"),
         ({"energy": "../mine:energy", "dimension": 2}, "module:function"),
         ({"energy": "none:energy", "dimension": 2}, "there is no file"),
+        ({"energy": "none.py:energy", "dimension": 2}, "without .py"),
         ({"energy": "mine:nothing", "dimension": 2}, "begin"),
         ({"energy": "mine:start", "dimension": 2}, "must name a function"),
         ({"energy": "broken:energy", "dimension": 2}, "raised ZeroDivisionError"),

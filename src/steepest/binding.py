@@ -13,7 +13,9 @@ from . import tree
 from .errors import ArgumentError
 from .flow import Flow, FlowSum
 from .functionals import AbstractFunctional, ExpectedEnergy, NegativeEntropy
+from .functionals.base import parts, unscaled
 from .functionals.measures import estimated, realised
+from .functionals.sampled import SampledFreeEnergy
 from .geometries import Wasserstein
 from .geometries.cone import Sum as GeometrySum
 from .identity import remembered
@@ -128,8 +130,11 @@ def _on_law(flow: Flow) -> Flow:
     if flow.noise is None:
         return flow
     others = [term for term in flow.noise.terms if not isinstance(term, Thermal)]
-    if flow.functional.subsamples and all(isinstance(term, Minibatch) for term in flow.noise.terms):
-        return flow  # an estimate of the law's own differential
+    if all(isinstance(term, Minibatch) for term in flow.noise.terms):
+        if _samples_law(flow.functional):
+            return flow  # an estimate of the law's own differential
+        remedy = "no Minibatch(): a law takes the mean over all rows; or particles"
+        raise ArgumentError("noise", flow.noise.name, remedy)
     if others or flow.thermal is None:
         names = " + ".join(term.name for term in others)
         raise ArgumentError("noise", names, "a law feels thermal noise only; use particles")
@@ -139,3 +144,11 @@ def _on_law(flow: Flow) -> Flow:
             "temperature", "a schedule", "on measures give FreeEnergy(energy, schedule) instead"
         )
     return Flow(flow.functional + temperature * NegativeEntropy(), flow.geometry)
+
+
+def _samples_law(functional: AbstractFunctional) -> bool:
+    """Whether what subsamples has an estimate for a law known as a whole."""
+    terms = parts(unscaled(functional)[1])
+    if len(terms) > 1:
+        return all(_samples_law(term) for term in terms)
+    return not terms[0].subsamples or isinstance(terms[0], SampledFreeEnergy)

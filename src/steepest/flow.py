@@ -23,7 +23,7 @@ from .functionals import AbstractFunctional, ExpectedEnergy, FreeEnergy
 from .functionals.measures import realised
 from .geometries import AbstractGeometry, Wasserstein
 from .ingredients import as_energy, check_kind, check_noise, completed
-from .noise import AbstractNoise, Diffusion, Minibatch, Thermal
+from .noise import AbstractNoise, Diffusion, Minibatch, Noises, Thermal
 from .random import Randomness
 from .states.points import average, batch_axis, each, is_ensemble, points
 
@@ -248,11 +248,24 @@ class Flow(AbstractFlow):
     def split(self) -> tuple[Flow, ...]:
         """One flow for each term of the geometry, with the same functional: their sum is the flow.
 
-        The noise stays with the terms that have a square root.
+        Thermal noise acts through each term, a minibatch on each; a diffusion stays with the first.
         """
+        terms = self.geometry.terms
+        if len(terms) == 1:
+            return (self,)
+
+        def share(index: int, term: AbstractGeometry) -> AbstractNoise | None:
+            kept = [
+                noise
+                for noise in (() if self.noise is None else self.noise.terms)
+                if isinstance(noise, Minibatch)
+                or (isinstance(noise, Thermal) and (term.noise_terms or term.repulsive))
+                or (isinstance(noise, Diffusion) and index == 0)
+            ]
+            return None if not kept else kept[0] if len(kept) == 1 else Noises(tuple(kept))
+
         return tuple(
-            Flow(self.functional, term, self.noise if term.noise_terms else None)
-            for term in self.geometry.terms
+            Flow(self.functional, term, share(index, term)) for index, term in enumerate(terms)
         )
 
     def bind(self, state):

@@ -204,6 +204,9 @@ class OfPosition(AbstractFunctional):
         force = self.part.estimate(state.position, randomness)
         return eqx.tree_at(lambda s: s.position, zero, force)
 
+    def check(self, state: Any) -> None:
+        self.part.check(state.position)
+
     def at(self, time: Any) -> AbstractFunctional:
         return OfPosition(self.part.at(time)) if self.time_dependent else self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -50,6 +51,9 @@ class SteinDiscrepancy(AbstractFunctional):
         if not isinstance(self.kernel, AbstractKernel):
             raise ArgumentError("kernel", type(kernel).__name__, "e.g. InverseMultiquadric()")
         check_smooth(self.kernel)
+        number = not callable(temperature)
+        if not number or (isinstance(temperature, (int, float)) and not 0 < temperature < math.inf):
+            raise ArgumentError("temperature", temperature, "a positive finite number")
         self.temperature = temperature
 
     def lifted(self, state: Particles, slope: Any = None) -> Float[Array, "n 2d"]:

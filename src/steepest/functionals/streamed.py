@@ -50,15 +50,22 @@ class Streamed:
             raise ArgumentError("source", given, "every leaf needs the same n >= 1 rows")
         (self.count,) = sizes
         self.source, self.chunk = source, min(int(chunk), self.count)
-        self.row = jax.tree.map(_shape_of, self.fetch(np.zeros((), int)))
+        self.example = self._taken(np.zeros((), int))
+
+    @property
+    def row(self) -> Any:
+        """The shape of a row, as JAX has it now: 64 bits may be enabled later."""
+        return jax.tree.map(_shape_of, self.example)
 
     def fetch(self, index: Any) -> Any:
         """The rows of an index of any shape, on the host; leading axes as it has them."""
-        index = np.asarray(index)
+        return jax.tree.map(_canonical, self._taken(np.asarray(index)))
+
+    def _taken(self, index: np.ndarray) -> Any:
         if not self.by_row:
-            return jax.tree.map(lambda leaf: _canonical(leaf[index]), self.source)
+            return jax.tree.map(lambda leaf: leaf[index], self.source)
         rows = [jax.tree.map(np.asarray, self.source[int(i)]) for i in index.ravel()]
-        together = lambda *xs: _canonical(np.stack(xs).reshape(index.shape + xs[0].shape))  # noqa: E731
+        together = lambda *xs: np.stack(xs).reshape(index.shape + xs[0].shape)  # noqa: E731
         return jax.tree.map(together, *rows)
 
     def rows(self, index: Int[Array, "..."]) -> Any:
@@ -104,5 +111,6 @@ def _canonical(array: Any) -> np.ndarray:
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
-def _shape_of(row: np.ndarray) -> jax.ShapeDtypeStruct:
+def _shape_of(row: Any) -> jax.ShapeDtypeStruct:
+    row = _canonical(row)
     return jax.ShapeDtypeStruct(row.shape, row.dtype)

@@ -69,8 +69,10 @@ class Manifold(AbstractGeometry):
             argument = "state" + jax.tree_util.keystr(path)
             if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
                 raise ArgumentError(argument, type(leaf).__name__, "an array of floats")
-            size, what, remedy = self.defect(leaf)
-            if not size <= 100 * jnp.finfo(leaf.dtype).eps * max(1.0, float(abs(leaf).max()) ** 2):
+            with jax.ensure_compile_time_eval():  # of a constant also where a program is traced
+                size, what, remedy = self.defect(leaf)
+                scale = max(1.0, float(abs(leaf).max()) ** 2)
+            if not size <= 100 * jnp.finfo(leaf.dtype).eps * scale:
                 raise ArgumentError(argument, what, remedy)
 
     @property

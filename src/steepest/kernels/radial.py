@@ -8,6 +8,7 @@ product, about the mean of the columns (a cloud far from the origin would lose d
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from typing import Any
 
@@ -206,6 +207,7 @@ def _split(columns: Any, d: int) -> tuple[Any, ...]:
     return columns[:, :1], columns[:, 1 : d + 1], columns[:, d + 1 : -1], columns[:, -1:]
 
 
+@functools.partial(jax.jit, static_argnames="sample")
 def median_bandwidth(x: Float[Array, "n d"], sample: int = 256) -> Float[Array, ""]:
     """median |x_i - x_j| / sqrt(2 log(n + 1)), so that a kernel sees about one neighbour's worth.
 

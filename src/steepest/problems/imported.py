@@ -172,7 +172,8 @@ def load_object(reference: str, folder: Path, argument: str) -> Any:
 def _load_module(name: str, folder: Path, argument: str) -> ModuleType:
     path = folder.joinpath(*name.split(".")).with_suffix(".py")
     if not path.is_file():
-        raise ArgumentError(argument, name, f"there is no file {path}")
+        hint = "; a module has its name without .py" if name.endswith(".py") else ""
+        raise ArgumentError(argument, name, f"there is no file {path}{hint}")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -99,6 +99,5 @@ class Backtracking(AbstractScheme):
     def proposes(self):
         return True
 
-    @property
-    def monotone(self):
+    def monotone(self, flow):
         return True

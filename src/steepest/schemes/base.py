@@ -77,9 +77,9 @@ class AbstractScheme(eqx.Module):
         """The order of a single step from a state without history: lower for multistep schemes."""
         return self.order
 
-    @property
-    def monotone(self) -> bool:
-        """Whether each step lowers F at any step size."""
+    def monotone(self, flow: Any) -> bool:
+        """Whether each step of a bound dissipative flow lowers F, whatever its size."""
+        del flow
         return False
 
     def stability(self, flow: Any) -> float | None:

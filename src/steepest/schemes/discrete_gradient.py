@@ -52,6 +52,5 @@ class DiscreteGradient(Pointwise):
     def order(self):
         return 2
 
-    @property
-    def monotone(self):
+    def monotone(self, flow):
         return True

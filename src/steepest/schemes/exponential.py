@@ -98,9 +98,9 @@ class Exponential(AbstractScheme):
     def order(self):
         return 2
 
-    @property
-    def monotone(self):
-        return True
+    def monotone(self, flow):
+        # What is not <V> - T S enters with its first variation at the start of the step.
+        return not flow.parts[0].functional.at(0.0).resolve().rest
 
 
 def _kind(part: Any) -> Any:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from .. import tree
 from ..errors import ArgumentError
-from ..geometries import Wasserstein
+from ..geometries import Symplectic, Wasserstein
 from ..geometries.cone import unscaled
 from ..states import Density
 from .base import AbstractScheme, Entry, check_step
@@ -144,6 +144,10 @@ class FiniteVolume(AbstractScheme):
                 flow.parts[0].geometry.name,
                 "FiniteVolume moves mass: Wasserstein(); sums by Composition(...)",
             )
+        ground = unscaled(flow.parts[0].geometry)[1].ground
+        for term in ground.terms:
+            if term.conservative and type(unscaled(term)[1]) is not Symplectic:
+                raise ArgumentError("ground", ground.name, "of what conserves: Symplectic() alone")
 
     def examine(self, flow, state):
         return fitness(flow.parts[0], state)
@@ -151,8 +155,7 @@ class FiniteVolume(AbstractScheme):
     def judge(self, flow, state, found):
         judge_fitness(state, found)
 
-    @property
-    def monotone(self):
+    def monotone(self, flow):
         return True
 
     @property

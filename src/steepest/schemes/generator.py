@@ -197,7 +197,8 @@ def assemble(part: Any, density: Density, values: Cells, time: Any) -> Generator
         downs.append(scale * open_ * heated_bernoulli(-drop, heat))
     own = None
     if ground.conservative:
-        own = current(grid, resolved.potential, temperature, factor)
+        speed = sum(unscaled_geometry(term)[0] for term in ground.terms if term.conservative)
+        own = current(grid, resolved.potential, temperature, factor * speed)
     return Generator(grid, tuple(ups), tuple(downs), potential, temperature, own)
 
 

@@ -202,8 +202,7 @@ class MinimizingMovement(AbstractScheme):
     def starting_order(self):
         return 1
 
-    @property
-    def monotone(self):
+    def monotone(self, flow):
         return self.order == 1
 
 
