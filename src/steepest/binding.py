@@ -148,7 +148,7 @@ def _on_law(flow: Flow) -> Flow:
 
 def _samples_law(functional: AbstractFunctional) -> bool:
     """Whether what subsamples has an estimate for a law known as a whole."""
-    terms = parts(unscaled(functional)[1])
-    if len(terms) > 1:
-        return all(_samples_law(term) for term in terms)
-    return not terms[0].subsamples or isinstance(terms[0], SampledFreeEnergy)
+    first, *others = parts(unscaled(functional)[1])
+    if others:
+        return all(_samples_law(term) for term in (first, *others))
+    return not first.subsamples or isinstance(first, SampledFreeEnergy)
