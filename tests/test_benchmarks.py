@@ -60,6 +60,18 @@ def test_goals_read_tables_of_every_kind():
         "| NumPyro NUTS, dense | not by 1,000 | 100 | 90 |",
         "| BlackJAX MCLMC | 18,262 (9,000) | 50 | 30 |",
     ]
+    cut = [  # who has not come to it by where he was cut
+        f"### y\n\n{head}|",
+        "| hmc | 1,000 | 5 | 5 |",
+        "| NumPyro NUTS, dense | not by 3,000 | | |",
+        "| BlackJAX NUTS, dense | not by 4,000 | | |",
+    ]
+    behind = [
+        f"### z\n\n{head}|",
+        "| hmc | not by 5,000 | 5 | 5 |",
+        "| BlackJAX NUTS, dense | 4,000 | | |",
+        "| BlackJAX MCLMC | not by 9,000 | | |",
+    ]
     brackets = (
         "| target | budget | in bracket | lower held |\n|---|---|---|---|\n"
         "| mixture of two | 2000 | 99 of 100 | 99 |\n| mixture of two | 8000 | 47 of 50 | 50 |"
@@ -78,6 +90,8 @@ def test_goals_read_tables_of_every_kind():
             _record("diffusion", "quality, d = 2", [quality]),
             _record("bridges", "epsilon=0.1 d=2", bridge),
             _record("posteriors", "logistic regression, d = 31", rows),
+            _record("posteriors", "banana, d = 2", cut),
+            _record("posteriors", "Rosenbrock, d = 36", behind),
             _record("optimizers", "perceptron", rows=timed),
             _record("evidence", "mixture of two", [brackets]),
             _record("calibration", "hmc", [certified]),
@@ -96,6 +110,8 @@ def test_goals_read_tables_of_every_kind():
             "held",
         ),
         "6.3 logistic regression, d = 31: gradients, BlackJAX MCLMC / hmc": (2.0, "held"),
+        "6.3 banana, d = 2: gradients, better NUTS / hmc": (3.0, "held"),
+        "6.3 Rosenbrock, d = 36: gradients, better NUTS / hmc": (0.0, "missed"),
         "6.4 mixture of two: share of brackets with log Z": (0.94, "missed"),
         "6.5 share of certified answers beyond their bound": (0.04, "held"),
         "5.2 perceptron: steps, tuned Adam / Fisher": (20.0, "held"),
