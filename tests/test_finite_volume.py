@@ -362,6 +362,43 @@ def test_kinetic_fokker_planck_follows_its_gaussian_law():
     np.testing.assert_allclose(still.final.values, gibbs.values, rtol=1e-11)
 
 
+def test_what_depends_on_the_law_carries_phase_space_too():
+    """Particles that pull each other by springs: about a mean at rest, a stiffer well for each."""
+    grid = st.Grid(-4.0, 4.0, (24, 24), phase=True)
+    start = st.Density.from_log(grid, lambda z: -2.0 * z.position[0] ** 2 - z.momentum[0] ** 2)
+    pull = st.InteractionEnergy(lambda z: jnp.sum(1.5 * z.position**2))
+    rates = []
+    for stiffness, extra in ((1.0, pull), (4.0, None)):
+        bowl = st.Hamiltonian(st.Energy(lambda q, k=stiffness: 0.5 * k * jnp.sum(q**2)))
+        free = st.FreeEnergy(bowl, 0.5)
+        flow = st.Flow(free if extra is None else free + extra, st.Wasserstein(st.Symplectic()))
+        rates.append(st.generator(flow, start).matvec(start.values))
+    # The pull's potential is a parabola to rounding, which corners are told exactly, but at walls,
+    # where there is 1e-8 of the density.
+    np.testing.assert_allclose(rates[0], rates[1], atol=1e-6)
+    assert float(jnp.max(jnp.abs(rates[0]))) > 0.1
+
+
+def test_phase_space_without_heat_turns():
+    """Under a spring without a bath the mean goes round: (cos t, -sin t)."""
+    grid = st.Grid(-4.0, 4.0, (48, 48), phase=True)
+    start = st.Density.from_log(grid, lambda z: -((z.position[0] - 1) ** 2) - z.momentum[0] ** 2)
+    flow = st.Flow(st.ExpectedEnergy(st.Hamiltonian(BOWL)), st.Wasserstein(st.Symplectic()))
+    run = st.solve(flow, start, scheme=st.FiniteVolume(0.02, 2), steps=25)
+    # Order 2 in cells of 1/6: half a square of that.
+    np.testing.assert_allclose(run.final.mean(), [np.cos(0.5), -np.sin(0.5)], atol=0.014)
+    assert np.abs(run.ledger.conserved["mass"] - 1).max() <= 1e-12
+
+
+def test_what_has_no_energy_carries_nothing():
+    """-S alone under Symplectic: rho J grad log(rho) is no current, but along walls."""
+    grid = st.Grid(-4.0, 4.0, (16, 16), phase=True)
+    start = st.Density.from_log(grid, lambda z: -(z.position[0] ** 2) - z.momentum[0] ** 2)
+    flow = st.Flow(st.NegativeEntropy(), st.Wasserstein(st.Symplectic()))
+    run = st.solve(flow, start, scheme=st.FiniteVolume(0.1), steps=1)
+    np.testing.assert_allclose(run.final.values, start.values, atol=2e-7)  # at walls, 2e-7
+
+
 class Barenblatt:
     """The self-similar solution of d rho/dt = Laplacian(rho^m) on the line, by cell averages."""
 

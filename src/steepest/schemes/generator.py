@@ -167,14 +167,14 @@ def assemble(part: Any, density: Density, values: Cells, time: Any) -> Generator
     resolved = part.functional.at(time).resolve()
     factor, geometry = unscaled_geometry(part.geometry.at(time))
     ground = geometry.ground
-    potential = jnp.zeros(grid.shape, values.dtype)
-    if resolved.potential is not None:
-        potential = grid.evaluate(resolved.potential).astype(values.dtype)
+    field = jnp.zeros(grid.shape, values.dtype)  # of terms that depend on the law
     internal = [term for term in resolved.rest if _power(term)]
     for term in resolved.rest:
         if not _power(term):
-            gradient = jax.grad(term)(density.tangent(values)).values
-            potential = potential + gradient / grid.cell_volume
+            field = field + jax.grad(term)(density.tangent(values)).values / grid.cell_volume
+    potential = field
+    if resolved.potential is not None:
+        potential = grid.evaluate(resolved.potential).astype(values.dtype) + field
     temperature = jnp.asarray(resolved.temperature, values.dtype)
     dissipative = [term for term in ground.terms if not term.conservative]
     ups: list[Any] = []
@@ -198,7 +198,8 @@ def assemble(part: Any, density: Density, values: Cells, time: Any) -> Generator
     own = None
     if ground.conservative:
         speed = sum(unscaled_geometry(term)[0] for term in ground.terms if term.conservative)
-        own = current(grid, resolved.potential, temperature, factor * speed)
+        # Internal energies are functions of rho alone, which rho J grad carries nowhere.
+        own = current(grid, resolved.potential, field, temperature, factor * speed)
     return Generator(grid, tuple(ups), tuple(downs), potential, temperature, own)
 
 
