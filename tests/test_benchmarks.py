@@ -65,6 +65,7 @@ def test_goals_read_tables_of_every_kind():
         "| hmc | 1,000 | 5 | 5 |",
         "| NumPyro NUTS, dense | not by 3,000 | | |",
         "| BlackJAX NUTS, dense | not by 4,000 | | |",
+        "| BlackJAX MCLMC | not by 900 | | |",
     ]
     behind = [
         f"### z\n\n{head}|",
