@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from .dials import check_dial
 from .errors import ArgumentError
 from .random import KINDS
 
@@ -60,11 +61,7 @@ class Thermal(AbstractNoise):
     def __check_init__(self):
         if self.increments not in KINDS:
             raise ArgumentError("increments", repr(self.increments), f"one of {KINDS}")
-        if callable(self.temperature) or isinstance(self.temperature, Tracer):
-            return
-        value = float(self.temperature)
-        if not (math.isfinite(value) and value >= 0):
-            raise ArgumentError("temperature", self.temperature, "a finite number >= 0")
+        check_dial("temperature", self.temperature, "a finite number >= 0")
 
     def at(self, time: Any) -> Thermal:
         if not callable(self.temperature):

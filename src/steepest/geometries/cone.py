@@ -10,9 +10,9 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from .. import tree
+from ..dials import check_dial
 from ..errors import ArgumentError
 from .base import AbstractGeometry
 
@@ -141,14 +141,7 @@ class Scaled(AbstractGeometry):
     factor: Any
 
     def __check_init__(self):
-        if isinstance(self.factor, Tracer) or callable(self.factor):
-            return
-        try:
-            good = math.isfinite(float(self.factor)) and float(self.factor) >= 0
-        except (TypeError, ValueError):
-            good = False
-        if not good:
-            raise ArgumentError("factor", self.factor, "a geometry is scaled by a finite a >= 0")
+        check_dial("factor", self.factor, "a geometry is scaled by a finite a >= 0")
 
     def sharp(self, state, covector):
         return tree.scale(self.factor, self.part.sharp(state, covector))

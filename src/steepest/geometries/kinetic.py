@@ -6,13 +6,12 @@ mechanics (gamma = 0) and overdamped descent (gamma -> infinity, in the clock t 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from .. import tree
+from ..dials import check_dial
 from ..errors import ArgumentError
 from ..states import Phase
 from .base import AbstractGeometry
@@ -71,14 +70,7 @@ class Friction(_Kinetic):
     gamma: Any
 
     def __check_init__(self):
-        if callable(self.gamma) or isinstance(self.gamma, Tracer):
-            return
-        try:
-            good = math.isfinite(float(self.gamma)) and float(self.gamma) >= 0
-        except (TypeError, ValueError):
-            good = False
-        if not good:
-            raise ArgumentError("gamma", self.gamma, "a friction is a finite number >= 0")
+        check_dial("gamma", self.gamma, "a friction is a finite number >= 0")
 
     def sharp(self, state, covector):
         zero = tree.zeros_like(covector.position)

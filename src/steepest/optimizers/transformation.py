@@ -21,6 +21,7 @@ import optax
 from jax.core import Tracer
 
 from .. import tree
+from ..dials import check_dial, check_number
 from ..errors import ArgumentError
 from ..geometries import AbstractGeometry, Product
 from ..geometries.base import Observed
@@ -28,6 +29,7 @@ from ..noise import Thermal
 from ..random import Randomness
 
 MOMENTUM_STREAM = 17
+NUMBER = "a finite number >= 0, or a schedule"
 
 
 class OptimizerState(NamedTuple):
@@ -70,9 +72,9 @@ def as_optax(
         raise ArgumentError(
             "geometry", geometry.name, "a geometry of parameters; momentum comes with friction="
         )
-    _check_rate(learning_rate)
-    if friction is not None and not callable(friction) and not isinstance(friction, Tracer):
-        _check_number("friction", friction)
+    check_dial("learning_rate", learning_rate, NUMBER)
+    if friction is not None:
+        check_dial("friction", friction, NUMBER)
     if friction is None and (nesterov or average):
         raise ArgumentError("friction", None, "momentum needs a friction")
     bath = _bath(noise)
@@ -152,7 +154,7 @@ def friction_of(decay: float, learning_rate: Any) -> Any:
         raise ArgumentError("decay", decay, "a number between 0 and 1")
     if isinstance(learning_rate, Tracer):
         return -math.log(decay) / jnp.sqrt(learning_rate)
-    _check_number("learning_rate", learning_rate)
+    check_number("learning_rate", learning_rate, NUMBER)
     return -math.log(decay) / math.sqrt(learning_rate)
 
 
@@ -195,18 +197,3 @@ def _bath(noise: Any) -> Thermal | None:
     if isinstance(noise, (int, float)) or callable(noise):
         return Thermal(noise)
     raise ArgumentError("noise", type(noise).__name__, "Thermal(temperature), or a temperature")
-
-
-def _check_rate(rate: Any) -> None:
-    if callable(rate) or isinstance(rate, Tracer):
-        return
-    _check_number("learning_rate", rate)
-
-
-def _check_number(argument: str, value: Any) -> None:
-    try:
-        good = math.isfinite(float(value)) and float(value) >= 0
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ArgumentError(argument, value, "a finite number >= 0, or a schedule")
